@@ -1,0 +1,31 @@
+"""Calculates with whatever operations are installed.
+
+    python calculator.py 10 + 5        add(10, 5) = 15.00
+"""
+
+import logging
+import sys
+
+from pluginapi import Operation, PluginError
+
+from pluginhost import PluginManager
+
+
+def main() -> None:
+    words = " ".join(sys.argv[1:]).split()
+    logging.basicConfig(format="%(message)s")  # plugins that fail are logged, with the reason and a hint
+    with PluginManager() as manager:
+        operations = {operation.symbol: operation for operation in manager.all(Operation).values()}
+        try:
+            left, symbol, right = words
+            operation, a, b = operations[symbol], float(left), float(right)
+        except (KeyError, ValueError):
+            sys.exit(f"usage: calculator.py A SYMBOL B, where SYMBOL is one of {' '.join(operations)}")
+        try:
+            print(f"{operation.name}({a:g}, {b:g}) = {operation.execute(a, b):.2f}")
+        except PluginError as exc:
+            sys.exit(f"{operation.name}({a:g}, {b:g}): {exc}")
+
+
+if __name__ == "__main__":
+    main()

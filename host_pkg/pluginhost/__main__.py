@@ -1,0 +1,5 @@
+"""`python -m pluginhost` is the `pluginhost` command."""
+
+from pluginhost.cli import main
+
+main()

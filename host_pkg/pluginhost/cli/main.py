@@ -1,0 +1,50 @@
+"""The command's entry: its subcommands, and how an error ends it."""
+
+from __future__ import annotations
+
+import traceback
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from pluginhost.cli import output
+from pluginhost.cli.call import call
+from pluginhost.cli.info import info
+from pluginhost.cli.list import list_
+from pluginhost.cli.new import new
+from pluginhost.cli.options import TRACEBACK
+from pluginhost.errors import PluginHostError, escape
+
+
+class _Failure(click.ClickException):
+    """An error of ours as click ends a command with it."""
+
+    def __init__(self, error: PluginHostError, *, with_traceback: bool) -> None:
+        super().__init__(str(error))
+        self.exit_code = 2 if error.finding.stage == "usage" else 1
+        self._traceback = "".join(traceback.format_exception(error)) if with_traceback else ""
+
+    def show(self, file: Any = None) -> None:
+        if self._traceback:
+            output.write(escape(self._traceback, keep="\n"), err=True)
+        output.write(f"error: {self.message}", err=True)
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PluginHostError as exc:
+            raise _Failure(exc, with_traceback=ctx.meta.get(TRACEBACK, False)) from None
+
+
+@click.group(cls=_Group, commands=[list_, info, call, new], context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("pluginhost"), "-V", "--version", message="%(prog)s %(version)s")
+def _command() -> None:
+    """Lists, explains, calls and starts plugins that are installed as wheels."""
+
+
+def main() -> None:
+    """Runs the command and exits with its status."""
+    _command(prog_name="pluginhost")

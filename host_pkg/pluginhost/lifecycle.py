@@ -1,0 +1,145 @@
+"""A plugin's life once it is made: `init`, the handle that holds it, `shutdown`."""
+
+from __future__ import annotations
+
+import logging
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import pluginapi
+
+from pluginhost import identity
+from pluginhost.errors import Finding, PluginHostError, PluginInitError, describe
+from pluginhost.symbols import Symbol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import TypeForm
+
+    from pluginhost.discovery import Candidate
+    from pluginhost.loading import Loaded
+
+P = TypeVar("P", bound=pluginapi.Plugin)
+T = TypeVar("T")
+
+# A library prints nothing unless the application sets logging up.
+logging.getLogger("pluginhost").addHandler(logging.NullHandler())
+
+
+class PluginHost(pluginapi.Host):
+    """What one plugin's `init` receives."""
+
+    __slots__ = ("_config", "_logger")
+
+    def __init__(self, candidate: Candidate, config: Mapping[str, object]) -> None:
+        self._logger = logging.getLogger(f"{candidate.group}.{candidate.name}")
+        self._config = MappingProxyType(dict(config))
+
+    @property
+    def logger(self) -> logging.Logger:
+        return self._logger
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        return self._config
+
+
+class Handle:
+    """A running plugin as the manager holds it.
+
+    Attributes:
+        candidate: What was admitted.
+        plugin: What its factory returned; of some contract, which `require` asserts.
+    """
+
+    __slots__ = ("_module", "candidate", "plugin")
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.candidate = loaded.candidate
+        self.plugin: Any = loaded.plugin
+        self._module = loaded.module
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        return self.candidate.name
+
+    def implements(self, contract: TypeForm[P]) -> bool:
+        """Returns whether the plugin's class derives from a contract."""
+        return identity.is_a(self.plugin, contract)
+
+    def require(self, contract: TypeForm[P]) -> P:
+        """Returns the plugin as a contract.
+
+        Raises:
+            PluginTypeError: It does not implement it.
+        """
+        if not self.implements(contract):
+            raise identity.wrong_contract(self.plugin, cast("type", contract), self.candidate)
+        return cast("P", self.plugin)
+
+    def lookup(self, symbol: str, type: TypeForm[T]) -> Symbol[T]:
+        """Returns a symbol of the plugin's module, as Go's `plugin.Lookup` does.
+
+        Args:
+            symbol: The module attribute's name.
+            type: The type that it must have, such as `int` or `Callable[[], int]`.
+
+        Raises:
+            PluginLookupError: There is no such symbol, or it is of another type.
+        """
+        return Symbol(self._module, symbol, type, self.candidate)
+
+
+def start(loaded: Loaded, config: Mapping[str, object]) -> Handle:
+    """Returns the handle of a plugin that was named and initialised.
+
+    Args:
+        loaded: What `loading.load` returned.
+        config: The plugin's configuration.
+
+    Raises:
+        PluginInitError: `init` raised.
+    """
+    candidate, plugin = loaded.candidate, loaded.plugin
+    if isinstance(plugin, pluginapi.Plugin):
+        # By the slot's descriptor: the class may refuse attributes, or have a `name` of its own.
+        pluginapi.Plugin.__dict__["name"].__set__(plugin, candidate.name)
+        try:
+            plugin.init(PluginHost(candidate, config))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
+            raise PluginInitError(
+                Finding(
+                    "init-failed",
+                    f"{candidate}: init raised {describe(exc)}",
+                    f"check plugins.{candidate.name}.config, or tell the author of {candidate.distribution.name}",
+                    candidate.distribution.info,
+                )
+            ) from exc
+    return Handle(loaded)
+
+
+def stop(handle: Handle) -> None:
+    """Shuts a plugin down.
+
+    Raises:
+        PluginHostError: `shutdown` raised.
+    """
+    if not isinstance(handle.plugin, pluginapi.Plugin):
+        return
+    try:
+        handle.plugin.shutdown()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
+        raise PluginHostError(
+            Finding(
+                "shutdown-failed",
+                f"{handle.candidate}: shutdown raised {describe(exc)}",
+                f"what it held may be left behind; tell the author of {handle.candidate.distribution.name}",
+                handle.candidate.distribution.info,
+            )
+        ) from exc

@@ -1,0 +1,221 @@
+"""The manager: what an application embeds to survey, get and shut down its plugins."""
+
+from __future__ import annotations
+
+import threading
+
+from pluginhost import admission, discovery
+from pluginhost.config import PluginSettings, plugin_settings
+from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginNotFound
+
+# `typing` and `logging` are not imported on the road of a survey, and neither is what loads plugins: each costs more
+# than the survey itself. Type checkers know this name.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self, TypeVar
+
+    from pluginapi import Plugin
+    from typing_extensions import TypeForm
+
+    from pluginhost.lifecycle import Handle
+
+    P = TypeVar("P", bound=Plugin)
+
+
+class PluginManager:
+    """The plugins of one entry-point group, held to one API.
+
+    As a context manager it shuts its plugins down on leaving, in the reverse order of their start.
+    """
+
+    def __init__(
+        self,
+        group: str = "pluginhost.plugins",
+        api: str | None = "pluginapi",
+        *,
+        plugins: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        """Makes a manager; nothing is searched or imported yet.
+
+        Args:
+            group: The entry-point group under which plugins register.
+            api: The import name of the API package that host and plugins share; `None` for a group that has none.
+            plugins: By plugin name, its settings: `enabled` (true or false) and `config` (a table for its `init`).
+
+        Raises:
+            ConfigurationError: A setting is unknown or of the wrong type.
+        """
+        self.group = group
+        self.api = api
+        self._settings = plugin_settings(plugins or {})
+        self._handles: dict[str, Handle] = {}
+        self._failures: dict[str, PluginHostError] = {}
+        self._logged: set[Finding] = set()
+        self._closed = False
+        self._lock = threading.RLock()
+
+    def survey(self) -> admission.Survey:
+        """Returns a row for each installed plugin, and what is wrong with distributions; imports none of them."""
+        return admission.admit(discovery.discover(self.group, self.api), self.api, self._settings)
+
+    def survey_wheel(self, wheel: str) -> admission.Survey:
+        """Returns the survey of a wheel file's plugins, judged by the API that is installed here.
+
+        Args:
+            wheel: The path of a `.whl`; nothing of it is installed or imported.
+        """
+        found = discovery.discover(self.group, path=[wheel])
+        found.api = discovery.discover(self.group, self.api).api
+        return admission.admit(found, self.api, self._settings)
+
+    def row(self, name: str) -> admission.Row:
+        """Returns a plugin's row of the survey.
+
+        Raises:
+            PluginNotFound: No installed plugin has that name; the error names the nearest.
+        """
+        survey = self.survey()
+        for row in survey:
+            if row.name == name:
+                return row
+        raise self._not_found(name, [row.name for row in survey])
+
+    def get(self, name: str, contract: TypeForm[P]) -> P:
+        """Returns a plugin, started at the first call and the same object each time.
+
+        Args:
+            name: The plugin's name.
+            contract: The contract that it must implement, such as `Greeter`.
+
+        Raises:
+            PluginNotFound: No installed plugin has that name.
+            PluginRefused: Admission said no.
+            PluginLoadError: It could not be made; a failure is remembered, and raised again at the next call.
+            PluginInitError: Its `init` raised.
+            ManagerClosed: The manager has shut down.
+        """
+        return self.handle(name).require(contract)
+
+    def handle(self, name: str) -> Handle:
+        """Returns the handle of a plugin, started at the first call.
+
+        Args:
+            name: The plugin's name.
+
+        Raises:
+            PluginHostError: As for `get`.
+        """
+        with self._lock:
+            self._require_open()
+            return self._handles.get(name) or self._start(self.row(name))
+
+    def all(self, contract: TypeForm[P]) -> dict[str, P]:
+        """Returns every plugin that implements a contract, by name; what fails is logged and left out.
+
+        Args:
+            contract: The contract, such as `Greeter`.
+
+        Raises:
+            ManagerClosed: The manager has shut down.
+        """
+        with self._lock:
+            self._require_open()
+            contracts = self._contracts()
+            found: dict[str, P] = {}
+            for row in self.survey():
+                if row.state == "disabled" or not _may_implement(row, contract, contracts):
+                    continue
+                try:
+                    handle = self._handles.get(row.name) or self._start(row)
+                except PluginHostError:
+                    continue  # logged where it arose
+                if handle.implements(contract):
+                    found[row.name] = handle.require(contract)
+            return found
+
+    def close(self) -> None:
+        """Shuts down what was started, in reverse order; what fails is logged. A second call does nothing."""
+        from pluginhost import lifecycle
+
+        with self._lock:
+            self._closed = True
+            while self._handles:
+                _, handle = self._handles.popitem()
+                try:
+                    lifecycle.stop(handle)
+                except PluginHostError as exc:
+                    self._log(exc)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, row: admission.Row) -> Handle:
+        """Takes a candidate the whole way: admitted, loaded, initialised, held."""
+        from pluginhost import lifecycle, loading
+
+        if row.name in self._failures:
+            raise self._failures[row.name].with_traceback(None)
+        contracts = self._contracts()
+        try:
+            admission.require(row)
+            loaded = loading.load(row.candidate, _wanted(row, contracts))
+            handle = lifecycle.start(loaded, self._settings.get(row.name, PluginSettings()).config)
+        except PluginHostError as exc:
+            if row.state == "ready":  # what was only refused may be mended while the host runs
+                self._failures[row.name] = exc
+            self._log(exc)
+            raise
+        self._handles[row.name] = handle
+        return handle
+
+    def _contracts(self) -> dict[str, type]:
+        from pluginhost import identity
+
+        return identity.import_contracts(self.api)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ManagerClosed(Finding("manager-closed", "the manager has shut down", "make a new PluginManager"))
+
+    def _not_found(self, name: str, names: list[str]) -> PluginNotFound:
+        import difflib
+
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        there = f"there are {', '.join(sorted(set(names)))}" if names else f"install one that registers under {self.group}"
+        return PluginNotFound(
+            Finding(
+                "plugin-unknown",
+                f"no installed plugin of the group {self.group!r} is called {name!r}",
+                f"did you mean {' or '.join(near)}?" if near else there,
+            )
+        )
+
+    def _log(self, error: PluginHostError) -> None:
+        """Logs each finding of an error, once."""
+        import logging
+
+        for finding in (error.finding, *error.more):
+            if finding not in self._logged:
+                self._logged.add(finding)
+                extra = {"code": finding.code, "stage": finding.stage}
+                logging.getLogger("pluginhost").error("%s", finding, extra=extra)
+
+
+def _wanted(row: admission.Row, contracts: dict[str, type]) -> list[type]:
+    """Returns the contracts that a plugin must implement: the base of all, and those that its manifest names."""
+    return [contracts[name] for name in ("Plugin", *(row.contracts or ())) if name in contracts]
+
+
+def _may_implement(row: admission.Row, contract: object, contracts: dict[str, type]) -> bool:
+    """Returns whether a manifest names a contract, or one derived from it, or does not tell."""
+    if row.contracts is None:
+        return True
+    named = [contracts.get(name) for name in (*row.contracts, "Plugin")]
+    return any(cls is None or contract in cls.__mro__ for cls in named)

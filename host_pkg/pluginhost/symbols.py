@@ -1,0 +1,109 @@
+"""The names that a plugin's module offers, as Go's `Lookup` and `Symbol` give them."""
+
+from __future__ import annotations
+
+import collections.abc
+import difflib
+import typing
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from pluginhost.errors import Finding, PluginLookupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from typing_extensions import TypeForm
+
+    from pluginhost.discovery import Candidate
+
+T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def find(module: ModuleType, symbol: str, candidate: Candidate) -> object:
+    """Returns a module's symbol.
+
+    Args:
+        module: The plugin's module.
+        symbol: A name, or names joined by dots.
+        candidate: The plugin, for the message.
+
+    Raises:
+        PluginLookupError: There is no such symbol; the message names the nearest.
+    """
+    found: object = module
+    for part in symbol.split("."):
+        try:
+            found = getattr(found, part)
+        except Exception as exc:  # a module's __getattr__ and a class's property are the plugin's code
+            public = [name for name in dir(found) if not name.startswith("_")]
+            near = difflib.get_close_matches(part, public, n=3, cutoff=0.5)
+            raise PluginLookupError(
+                Finding(
+                    "symbol-missing",
+                    f"{candidate}: {module.__name__} has no {symbol!r}",
+                    f"did you mean {' or '.join(near)}?" if near else f"define {symbol!r} in {module.__name__}",
+                    file_of(module),
+                )
+            ) from exc
+    return found
+
+
+class Symbol(Generic[T]):
+    """A module's attribute, as Go's `plugin.Symbol` is a pointer to a variable.
+
+    It reads and writes the attribute each time: a reference to the value would go stale when the plugin rebinds it.
+    """
+
+    __slots__ = ("_candidate", "_module", "_name", "_type")
+
+    def __init__(self, module: ModuleType, name: str, type: TypeForm[T], candidate: Candidate) -> None:
+        self._module = module
+        self._name = name
+        self._type: Any = type
+        self._candidate = candidate
+        self.get()  # it is there, and of that type
+
+    def get(self) -> T:
+        """Returns the attribute's value now.
+
+        Raises:
+            PluginLookupError: It is gone, or of another type than asked for.
+        """
+        value: Any = find(self._module, self._name, self._candidate)
+        self._require_type(value)
+        return typing.cast("T", value)
+
+    def set(self, value: T) -> None:
+        """Binds the attribute to a value.
+
+        Raises:
+            PluginLookupError: The value is of another type than asked for.
+        """
+        self._require_type(value)
+        setattr(self._module, self._name, value)
+
+    def __call__(self: Symbol[Callable[P, R]], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Calls the attribute, where it is a callable."""
+        return self.get()(*args, **kwargs)
+
+    def _require_type(self, value: object) -> None:
+        kind = typing.get_origin(self._type) or self._type
+        fits = callable(value) if kind is collections.abc.Callable else isinstance(value, kind)
+        if not fits:
+            raise PluginLookupError(
+                Finding(
+                    "symbol-type",
+                    f"{self._candidate}: {self._module.__name__}.{self._name} is a {type(value).__name__}, "
+                    f"not a {getattr(kind, '__name__', kind)}",
+                    "ask for the type that the plugin's documentation names",
+                    file_of(self._module),
+                )
+            )
+
+
+def file_of(module: ModuleType) -> str:
+    """Returns where a module comes from."""
+    return str(getattr(module, "__file__", None) or module.__name__)
