@@ -21,8 +21,9 @@ REFUSED = ROOT / "examples" / "refused"
 def interpreters() -> list[str]:
     """Returns the Pythons to test on.
 
-    One that is missing is left to nox, which skips it on a person's machine and fails where `CI` is set. Dropped are an
-    optional one that is missing, and a pyenv shim without an active version behind it, which nox would take for a Python.
+    One that is missing is left to nox, which skips it on a person's machine and fails where `CI` is set. Dropped are
+    an optional one that is missing, and on a person's machine a pyenv shim without an active version behind it, which
+    nox would take for a Python.
     """
     required, optional = ["3.11", "3.12", "3.13"], ["3.14"]
 

@@ -1,17 +1,18 @@
 """Calculates with whatever operations are installed.
 
-    python calculator.py 10 + 5        add(10, 5) = 15.00
+`python calculator.py 10 + 5` prints `add(10, 5) = 15.00`.
 """
 
 import logging
 import sys
 
-from pluginapi import Operation, PluginError
-
 from pluginhost import PluginManager
+
+from pluginapi import Operation, PluginError
 
 
 def main() -> None:
+    """Prints the result, or says which operations there are."""
     words = " ".join(sys.argv[1:]).split()
     logging.basicConfig(format="%(message)s")  # plugins that fail are logged, with the reason and a hint
     with PluginManager() as manager:

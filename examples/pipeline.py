@@ -1,15 +1,16 @@
 """Sends a request through handlers, each given the body that the one before it returned.
 
-    python pipeline.py "some text"                      filter, then transform
-    python pipeline.py "some text" transform filter     in another order
+- `python pipeline.py "some text"` asks filter, then transform
+- `python pipeline.py "some text" transform filter` asks them in another order
 """
 
+import io
 import logging
 import sys
 
-from pluginapi import Handler, Request, Response
-
 from pluginhost import PluginHostError, PluginManager
+
+from pluginapi import Handler, Request, Response
 
 
 def run(handlers: list[Handler], request: Request) -> Response:
@@ -24,11 +25,13 @@ def run(handlers: list[Handler], request: Request) -> Response:
 
 
 def main() -> None:
+    """Runs the handlers named and exits with 0 if the last response is a success."""
     if len(sys.argv) < 2:
         sys.exit("usage: pipeline.py TEXT [HANDLER…]")
     text, *names = sys.argv[1:]
     logging.basicConfig(format="%(message)s")
-    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not have every script
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not have every script
     with PluginManager() as manager:
         try:
             handlers = [manager.get(name, Handler) for name in names or ("filter", "transform")]

@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "src"))
 
-from pluginapi._hatch import ManifestHook as ManifestHook  # noqa: E402 - needs the path above
+from pluginapi._hatch import ManifestHook as ManifestHook

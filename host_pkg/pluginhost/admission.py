@@ -267,7 +267,7 @@ def _check_manifest(candidate: Candidate, package: str, api: Distribution) -> li
         findings.append(
             Finding(
                 "manifest-mismatch",
-                f"{distribution} registers {candidate.name!r} as {candidate.value!r}, but was built with {stamped[0]!r}",
+                f"{distribution} registers {candidate.name!r} as {candidate.value!r}, but was built as {stamped[0]!r}",
                 reinstall,
                 path,
             )

@@ -22,7 +22,7 @@ class PluginSettings:
 
     def __init__(self, enabled: bool = True, config: Mapping[str, object] | None = None) -> None:
         self.enabled = enabled
-        self.config = dict(config or {})
+        self.config = config or {}
 
 
 def plugin_settings(plugins: Mapping[str, Mapping[str, object]]) -> dict[str, PluginSettings]:
@@ -34,17 +34,19 @@ def plugin_settings(plugins: Mapping[str, Mapping[str, object]]) -> dict[str, Pl
     Raises:
         ConfigurationError: A key is unknown, or a value is of the wrong type; the message names its path.
     """
-    known: dict[str, tuple[type, str]] = {"enabled": (bool, "true or false"), "config": (dict, "a table")}
-    checked = {}
-    for name, settings in plugins.items():
-        for key, value in settings.items():
-            kind, wanted = known.get(key, (object, ""))
-            if key not in known:
-                raise _wrong(f"plugins.{name}.{key} is not a setting", f"a plugin has: {', '.join(sorted(known))}")
-            if not isinstance(value, kind):
-                raise _wrong(f"plugins.{name}.{key} is {value!r}", f"write {wanted}")
-        checked[name] = PluginSettings(**settings)  # type: ignore[arg-type] - checked above
-    return checked
+    return {name: _settings(f"plugins.{name}", settings) for name, settings in plugins.items()}
+
+
+def _settings(path: str, settings: Mapping[str, object]) -> PluginSettings:
+    for key in settings:
+        if key not in PluginSettings.__slots__:
+            raise _wrong(f"{path}.{key} is not a setting", f"a plugin has: {', '.join(PluginSettings.__slots__)}")
+    enabled, config = settings.get("enabled", True), settings.get("config", {})
+    if not isinstance(enabled, bool):
+        raise _wrong(f"{path}.enabled is {enabled!r}", "write true or false")
+    if not isinstance(config, dict):
+        raise _wrong(f"{path}.config is {config!r}", "write a table")
+    return PluginSettings(enabled, config)
 
 
 def _wrong(message: str, hint: str) -> ConfigurationError:

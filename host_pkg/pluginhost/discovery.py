@@ -1,7 +1,7 @@
 """Which plugins are installed, read from metadata alone; nothing of them is imported.
 
-The common case, a folder on `sys.path`, is a plain scan. What the scan does not know (a zip, an egg, another finder) goes
-through importlib-metadata. Each distribution stands alone: what is wrong with one is a finding and costs that one.
+The common case, a folder on `sys.path`, is a plain scan. What the scan does not know (a zip, an egg, another finder)
+goes through importlib-metadata. Each distribution stands alone: what is wrong with one is a finding and costs that one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from pluginhost.errors import Finding
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import Final
+    from typing import Final, TypeAlias
 
-    from importlib_metadata import Distribution as ForeignDistribution
+    from importlib_metadata import Distribution as _Distribution
+
+    # What a finder of importlib-metadata, or of the standard library, yields.
+    Foreign: TypeAlias = _Distribution
 
 FILE_LIMIT: Final = 1 << 20
 """Bytes of a metadata file at most; real ones have some kilobytes."""
@@ -148,7 +151,7 @@ def discover(group: str, api: str | None = None, path: Sequence[str] | None = No
 
 
 def read_archive(path: str) -> list[Distribution]:
-    """Returns the distributions in an archive, such as the one in a wheel file; those that cannot be read are left out."""
+    """Returns the distributions in an archive, such as the one in a wheel file, without those that cannot be read."""
     return [
         distribution
         for origin, info in _first_of_each_name([path], []).values()
@@ -210,8 +213,8 @@ def parse_metadata(text: str) -> tuple[str, str, list[str]]:
 def parse_manifest(data: bytes) -> Manifest:
     """Returns the manifest that some JSON holds; a malformed one says what is wrong with it.
 
-    The shape is that of `pluginapi.Manifest`, which is not used here: the API package is not imported before it is known
-    to be the only one.
+    The shape is that of `pluginapi.Manifest`, which is not used here: the API package is not imported before it is
+    known to be the only one.
     """
     import json  # only those with a manifest to read pay for it
 
@@ -224,7 +227,10 @@ def parse_manifest(data: bytes) -> Manifest:
             manifest.api, manifest.version = _text(api["package"]), _text(api["version"])
             manifest.fingerprint = _text(api["fingerprint"])
         if provides := content["provides"]:
-            manifest.provides, manifest.provides_fingerprint = _text(provides["package"]), _text(provides["fingerprint"])
+            manifest.provides, manifest.provides_fingerprint = (
+                _text(provides["package"]),
+                _text(provides["fingerprint"]),
+            )
         for plugin in content["plugins"]:
             contracts = plugin["contracts"]
             manifest.plugins[_text(plugin["group"]), _text(plugin["name"])] = (
@@ -251,19 +257,15 @@ def _text(value: object) -> str:
     return value
 
 
-def _first_of_each_name(
-    path: Sequence[str] | None, findings: list[Finding]
-) -> dict[str, tuple[str, str | ForeignDistribution]]:
+def _first_of_each_name(path: Sequence[str] | None, findings: list[Finding]) -> dict[str, tuple[str, str | Foreign]]:
     """Returns the distributions that are not shadowed: by normalised name, where each is and what it is."""
-    first: dict[str, tuple[str, str | ForeignDistribution]] = {}
+    first: dict[str, tuple[str, str | Foreign]] = {}
     for origin, name, info in _distributions(path, findings):
         first.setdefault(name, (origin, info))
     return first
 
 
-def _distributions(
-    path: Sequence[str] | None, findings: list[Finding]
-) -> Iterator[tuple[str, str, str | ForeignDistribution]]:
+def _distributions(path: Sequence[str] | None, findings: list[Finding]) -> Iterator[tuple[str, str, str | Foreign]]:
     if path is not None:
         yield from _on_path(path, findings)
         return
@@ -275,7 +277,7 @@ def _distributions(
             yield from _foreign(f"finder {finder!r}", None, finder, findings)
 
 
-def _on_path(path: Iterable[str], findings: list[Finding]) -> Iterator[tuple[str, str, str | ForeignDistribution]]:
+def _on_path(path: Iterable[str], findings: list[Finding]) -> Iterator[tuple[str, str, str | Foreign]]:
     for entry in path:
         folder = entry or os.getcwd()
         if folder.lower().endswith(".egg"):
@@ -307,7 +309,7 @@ def _on_path(path: Iterable[str], findings: list[Finding]) -> Iterator[tuple[str
 
 def _foreign(
     origin: str, entry: str | None, finder: object, findings: list[Finding]
-) -> Iterator[tuple[str, str, str | ForeignDistribution]]:
+) -> Iterator[tuple[str, str, str | Foreign]]:
     """Yields what only importlib-metadata can read: archives, eggs, the distributions of other finders."""
     import importlib_metadata  # a survey of plain folders does without it
 
@@ -315,9 +317,10 @@ def _foreign(
         if entry is not None:
             found = importlib_metadata.distributions(path=[entry])
         else:
-            found = finder.find_distributions(importlib_metadata.DistributionFinder.Context())  # type: ignore[attr-defined]
+            context = importlib_metadata.DistributionFinder.Context()  # type: ignore[no-untyped-call]
+            found = finder.find_distributions(context)  # type: ignore[attr-defined]
         for distribution in found:
-            yield origin, normalize(distribution.name or ""), distribution
+            yield origin, normalize(distribution.name), distribution  # type: ignore[misc]
     except Exception as exc:  # a finder is somebody's code, and may raise what it likes
         findings.append(
             Finding(
@@ -330,7 +333,7 @@ def _foreign(
 
 
 def _api(
-    package: str, distributions: dict[str, tuple[str, str | ForeignDistribution]], findings: list[Finding]
+    package: str, distributions: dict[str, tuple[str, str | Foreign]], findings: list[Finding]
 ) -> Distribution | None:
     """Returns the distribution that provides an API package: the one called as it, else the one stamped with it."""
     if found := distributions.get(normalize(package)):
@@ -345,9 +348,7 @@ def _api(
     return None
 
 
-def _distribution(
-    origin: str, info: str | ForeignDistribution, findings: list[Finding]
-) -> Distribution | None:
+def _distribution(origin: str, info: str | Foreign, findings: list[Finding]) -> Distribution | None:
     """Returns a distribution with its metadata, or leaves a finding."""
     file = "PKG-INFO" if isinstance(info, str) and info.lower().endswith(".egg-info") else "METADATA"
     try:
@@ -360,10 +361,10 @@ def _distribution(
     except (OSError, ValueError) as exc:
         findings.append(_unreadable(info, file, exc))
         return None
-    return Distribution(name, version, origin, _place(info), requires, stamp and parse_manifest(stamp) or None)
+    return Distribution(name, version, origin, _place(info), requires, (stamp and parse_manifest(stamp)) or None)
 
 
-def _read(info: str | ForeignDistribution, file: str) -> bytes | None:
+def _read(info: str | Foreign, file: str) -> bytes | None:
     """Returns the content of a distribution's metadata file; `None` when there is none.
 
     Raises:
@@ -384,11 +385,11 @@ def _read(info: str | ForeignDistribution, file: str) -> bytes | None:
     return data
 
 
-def _place(info: str | ForeignDistribution) -> str:
+def _place(info: str | Foreign) -> str:
     return info if isinstance(info, str) else str(getattr(info, "_path", info))
 
 
-def _unreadable(info: str | ForeignDistribution, file: str, exc: Exception) -> Finding:
+def _unreadable(info: str | Foreign, file: str, exc: Exception) -> Finding:
     place = f"{_place(info)}{os.sep}{file}"
     stem = os.path.basename(_place(info)).rpartition(".")[0].partition("-")[0]
     return Finding(

@@ -1,7 +1,7 @@
 """One copy of the API in one process: a contract is the host's class, by identity and never by name.
 
-What Go's checked type assertion does after `Lookup`: the object that a factory returned is asked for its real class, and the
-host's contract must be among the classes it derives from. `isinstance` is not asked: a `__class__` property or
+What Go's checked type assertion does after `Lookup`: the object that a factory returned is asked for its real class,
+and the host's contract must be among the classes it derives from. `isinstance` is not asked: a `__class__` property or
 `ABCMeta.register` make it say yes.
 """
 
@@ -100,15 +100,16 @@ def _wrong_type(obj: object, contract: type, candidate: Candidate) -> Finding:
 
 
 def _second_copy(obj: object, contract: type, candidate: Candidate) -> Finding | None:
-    """Returns the finding when a class of the same name, in a module of the same name, stands where the host's should."""
+    """Returns the finding when a class and module of the same names stand where the host's should."""
     names = {(_own_module(cls), cls.__qualname__) for cls in _MRO.__get__(contract)} - {("builtins", "object")}
     host = set(_MRO.__get__(contract))
     for cls in real_mro(obj):
         if cls not in host and (_own_module(cls), cls.__qualname__) in names:
             return Finding(
                 "second-api-copy",
-                f"{candidate}: its {cls.__qualname__} is {cls.__module__}.{cls.__qualname__} from {_file(cls)}, and the "
-                f"host's is {contract.__module__}.{contract.__qualname__} from {_file(contract)}: two copies of the API",
+                f"{candidate}: its {cls.__qualname__} is {cls.__module__}.{cls.__qualname__} from {_file(cls)}, and "
+                f"the host's is {contract.__module__}.{contract.__qualname__} from {_file(contract)}: "
+                f"two copies of the API",
                 f"a plugin carries no copy of the API: its author removes {_file(cls)} and imports the API that is "
                 f"installed; until then: pip uninstall {candidate.distribution.name}",
                 _file(cls),

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluginapi
-
 from pluginhost import identity
 from pluginhost.errors import Finding, PluginHostError, PluginInitError, describe
 from pluginhost.symbols import Symbol

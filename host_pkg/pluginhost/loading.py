@@ -10,7 +10,6 @@ import sys
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
-from stevedore.extension import ExtensionManager
 from stevedore.named import NamedExtensionManager
 
 from pluginhost import identity, symbols
@@ -19,6 +18,8 @@ from pluginhost.errors import Finding, PluginFactoryError, PluginImportError, de
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+
+    from stevedore.extension import ExtensionManager
 
     from pluginhost.discovery import Candidate
 

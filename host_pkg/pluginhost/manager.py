@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, TypeVar
 
-    from pluginapi import Plugin
     from typing_extensions import TypeForm
 
+    from pluginapi import Plugin
     from pluginhost.lifecycle import Handle
 
     P = TypeVar("P", bound=Plugin)
@@ -188,7 +188,9 @@ class PluginManager:
         import difflib
 
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        there = f"there are {', '.join(sorted(set(names)))}" if names else f"install one that registers under {self.group}"
+        there = (
+            f"there are {', '.join(sorted(set(names)))}" if names else f"install one that registers under {self.group}"
+        )
         return PluginNotFound(
             Finding(
                 "plugin-unknown",

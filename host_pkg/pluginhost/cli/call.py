@@ -106,7 +106,9 @@ def _value(name: str, text: str, hint: object) -> object:
         return msgspec.json.decode(text, type=hint)
     except msgspec.DecodeError as exc:
         kind = getattr(hint, "__name__", hint)
-        raise _wrong_arguments(f"{name}: {text!r} is not a {kind}: {exc}", f"write a {kind}, as JSON unless it is plain") from exc
+        raise _wrong_arguments(
+            f"{name}: {text!r} is not a {kind}: {exc}", f"write a {kind}, as JSON unless it is plain"
+        ) from exc
 
 
 def _bytes(text: str) -> bytes:
@@ -142,7 +144,7 @@ def _call_failed(handle: Handle, method: str, exc: BaseException) -> PluginCallE
         Finding(
             "call-failed",
             f"{handle.candidate}: {method} raised {describe(exc)}",
-            f"change the arguments, or tell the author of {handle.candidate.distribution.name}; --traceback shows where",
+            f"other arguments may do; else tell the author of {handle.candidate.distribution.name}, with --traceback",
             handle.candidate.distribution.info,
         )
     )

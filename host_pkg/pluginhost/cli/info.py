@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import zipfile
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 import importlib_metadata
 
-from pluginhost import admission, discovery
+from pluginhost import discovery
 from pluginhost.cli import output
 from pluginhost.cli.options import complete_name, plugin_options
 from pluginhost.errors import ConfigurationError, Finding, escape
 from pluginhost.manager import PluginManager
 
 if TYPE_CHECKING:
-    from pluginhost.admission import Row, Survey
+    from collections.abc import Mapping
+    from email.message import Message
+
+    from pluginhost.admission import Row
     from pluginhost.discovery import Distribution
 
 
@@ -26,10 +28,7 @@ if TYPE_CHECKING:
 def info(name: str, group: str, api: str | None, as_json: bool) -> None:
     """Tells all that is known of a plugin, or of the plugins in a wheel file; imports nothing of them."""
     manager = PluginManager(group, api)
-    if name.endswith(".whl"):
-        facts = _wheel_facts(name, manager)
-    else:
-        facts = _facts(manager.row(name))
+    facts = _wheel_facts(name, manager) if name.endswith(".whl") else _facts(manager.row(name))
     if as_json:
         output.write_json(facts)
     else:
@@ -63,14 +62,16 @@ def about(distribution: Distribution) -> dict[str, object]:
         `provides` (package, fingerprint), `None` where there is no manifest.
     """
     found = importlib_metadata.distributions(name=distribution.name, path=[distribution.origin])
-    metadata = next((each.metadata for each in found), {})
-    urls = dict(url.split(", ", 1) for url in metadata.get_all("Project-URL", ()) if ", " in url) if metadata else {}
+    fields = [(key.lower(), str(value)) for each in found for key, value in cast("Message", each.metadata).items()]
+    first = dict(reversed(fields))
+    urls = [value.partition(", ") for key, value in fields if key == "project-url"]
+    homepage = next((url for label, _, url in urls if label.lower() == "homepage"), "")
     manifest = distribution.manifest
     return {
-        "summary": metadata.get("Summary", ""),
-        "author": metadata.get("Author") or metadata.get("Author-email") or "",
-        "license": metadata.get("License-Expression") or metadata.get("License") or "",
-        "homepage": metadata.get("Home-page") or urls.get("Homepage") or urls.get("homepage") or "",
+        "summary": first.get("summary", ""),
+        "author": first.get("author") or first.get("author-email", ""),
+        "license": first.get("license-expression") or first.get("license", ""),
+        "homepage": first.get("home-page") or homepage,
         "built_against": manifest
         and manifest.api
         and {"package": manifest.api, "version": manifest.version, "fingerprint": manifest.fingerprint},
@@ -80,20 +81,17 @@ def about(distribution: Distribution) -> dict[str, object]:
     }
 
 
-def _write(facts: dict[str, object], indent: str = "") -> None:
+def _write(facts: Mapping[str, object], indent: str = "") -> None:
     """Prints facts a line each; what is nested follows its heading."""
     width = max(map(len, facts))
     for key, value in facts.items():
-        match value:
-            case [dict(), *_]:
-                output.write(f"{indent}{key}:")
-                for item in value:
-                    _write(item, f"{indent}  ")
+        nested = [value] if isinstance(value, dict) else value if isinstance(value, list) else []
+        if nested and isinstance(nested[0], dict):
+            output.write(f"{indent}{key}:")
+            for number, item in enumerate(nested):
+                if number:
                     output.write("")
-            case dict():
-                output.write(f"{indent}{key}:")
-                _write(value, f"{indent}  ")
-            case list():
-                output.write(f"{indent}{key:<{width}}  {', '.join(map(escape, value)) or '-'}")
-            case _:
-                output.write(f"{indent}{key:<{width}}  {escape(str(value or '-'))}")
+                _write(item, f"{indent}  ")
+        else:
+            text = ", ".join(value) if isinstance(value, list) else str(value or "")
+            output.write(f"{indent}{key:<{width}}  {escape(text) or '-'}")

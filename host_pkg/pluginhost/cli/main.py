@@ -22,7 +22,7 @@ class _Failure(click.ClickException):
 
     def __init__(self, error: PluginHostError, *, with_traceback: bool) -> None:
         super().__init__(str(error))
-        self.exit_code = 2 if error.finding.stage == "usage" else 1
+        vars(self)["exit_code"] = 2 if error.finding.stage == "usage" else 1
         self._traceback = "".join(traceback.format_exception(error)) if with_traceback else ""
 
     def show(self, file: Any = None) -> None:

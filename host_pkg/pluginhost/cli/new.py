@@ -2,35 +2,77 @@
 
 from __future__ import annotations
 
+import keyword
+import os
+import subprocess
+import sys
+import tempfile
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
+from packaging.utils import is_normalized_name
 
 from pluginhost.cli import output
-from pluginhost.errors import ConfigurationError, Finding
+from pluginhost.errors import ConfigurationError, Finding, escape
 
 CONTRACTS = ("Greeter", "Handler", "Operation", "Transformer")
+
+# Modules that the plugin's own would shadow, or be shadowed by. `test` is the standard library's too, but not listed.
+_TAKEN = {*sys.stdlib_module_names, "test", "tests", "pluginapi", "pluginhost"}
 
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.option("--contract", type=click.Choice(CONTRACTS), default="Greeter", show_default=True, help="What it implements.")
+@click.option(
+    "--contract", type=click.Choice(CONTRACTS), default="Greeter", show_default=True, help="What it implements."
+)
 @click.option("--into", type=click.Path(path_type=Path), help="The folder to write; by default ./NAME.")
 def new(name: str, contract: str, into: Path | None) -> None:
     """Writes a plugin project that builds, tests itself and, installed, is listed."""
     target = into or Path(name)
-    if not (name.replace("-", "_").isidentifier() and name.isascii() and name == name.lower()):
-        raise _wrong("arguments-wrong", f"{name!r} cannot name a distribution", "use a-z, 0-9 and -, such as my-plugin")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise _wrong("target-exists", f"{target} exists and is not empty", "choose another NAME or --into")
+    _require_name(name)
+    if os.path.lexists(target):
+        raise _wrong("target-exists", f"{target} exists already", "choose another NAME or --into")
+    if find_spec("copier") is None:
+        raise _wrong("tool-missing", "`pluginhost new` needs copier", "pip install copier")
     try:
-        from copier import run_copy
-    except ImportError as exc:
-        raise _wrong("tool-missing", "`pluginhost new` needs copier", "pip install copier") from exc
+        # Beside the target, so that the finished project is moved there whole or not at all.
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent.resolve()) as folder:
+            _render(name, contract, Path(folder)).rename(target)
+    except OSError as exc:
+        raise _wrong("arguments-wrong", f"{target} cannot be written: {exc}", "choose another --into") from exc
+    output.write(escape(f"{target}: {contract} {name}; {target / 'README.md'} says how to install it"))
+
+
+def _require_name(name: str) -> None:
+    module = name.replace("-", "_")
+    if not (is_normalized_name(name) and module.isidentifier()):
+        why = f"{name!r} cannot name a distribution and its module"
+        raise _wrong("arguments-wrong", why, "begin with a letter, then a-z, 0-9 and single -, such as my-plugin")
+    if keyword.iskeyword(module) or module in _TAKEN:
+        why = f"{name!r} cannot name a plugin's module: Python, pluginhost or the project's tests use the name"
+        raise _wrong("arguments-wrong", why, f"choose another, such as my-{name}")
+
+
+def _render(name: str, contract: str, folder: Path) -> Path:
+    """Has copier write the project into an empty folder, and returns where."""
+    project = folder / name
+    # A process of its own keeps out what would change the outcome: warnings, a module `copier` in the current folder,
+    # the person's settings, and git, which copier asks about every file and which lies inside a git hook.
+    command = (sys.executable, "-P", "-W", "ignore", "-m", "copier", "copy", "--defaults", "--quiet")
+    answers = ("--data", f"distribution={name}", "--data", f"contract={contract}")
+    environment = {**os.environ, "PATH": str(folder), "COPIER_SETTINGS_PATH": str(folder / "none")}
     with as_file(files("pluginhost") / "template") as template:
-        run_copy(str(template), target, {"distribution": name, "contract": contract}, defaults=True, quiet=True)
-    output.write(f"{target}: a {contract} called {name}; read {target / 'README.md'} next")
+        done = subprocess.run(
+            [*command, *answers, str(template), str(project)],
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", check=False,
+        )  # fmt: skip
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise _wrong("tool-missing", f"copier ended with {done.returncode}: {last}", "pip install --upgrade copier")
+    return project
 
 
 def _wrong(code: str, message: str, hint: str) -> ConfigurationError:

@@ -21,7 +21,7 @@ TRACEBACK = "pluginhost.traceback"
 def plugin_options(command: F) -> F:
     """Adds `--group`, `--api`, `--json` and `--traceback` to a command."""
     for option in (
-        click.option("--traceback", is_flag=True, expose_value=False, callback=_keep, help="Show where an error arose."),
+        click.option("--traceback", is_flag=True, expose_value=False, callback=_keep, help="Show where it arose."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option(
             "--api", default="pluginapi", metavar="NAME|none", show_default=True, callback=_api,

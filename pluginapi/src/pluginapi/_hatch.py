@@ -1,8 +1,8 @@
 """The hatchling build hook that stamps a wheel with its manifest; imported by hatchling alone.
 
-A plugin's or an API's pyproject.toml turns it on with an empty table, `[tool.hatch.build.targets.wheel.hooks.pluginapi]`,
-and `pluginapi` among its `build-system.requires`, so that the stamp records the API that the wheel was really built
-against.
+A plugin's or an API's pyproject.toml turns it on with an empty table,
+`[tool.hatch.build.targets.wheel.hooks.pluginapi]`, and `pluginapi` among its `build-system.requires`, so that the stamp
+records the API that the wheel was really built against.
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def _plugins(
 
 def _require_known(settings: Mapping[str, object], known: set[str], table: str) -> None:
     for key in settings.keys() - known:
-        raise ManifestError(f"{table} does not know {key!r}{_near(key, known)}; its keys are {', '.join(sorted(known))}")
+        raise ManifestError(
+            f"{table} does not know {key!r}{_near(key, known)}; its keys are {', '.join(sorted(known))}"
+        )
 
 
 def _require_pin(api: str, version: str, dependencies: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
 """The structure of an API package, read from its source, and the hash of it.
 
-Read from the syntax tree and never by import, so that every Python gives the same answer: nodes are written out by their
-names and fields, and whatever is empty is left out, since later Pythons add empty fields.
+Read from the syntax tree and never by import, so that every Python gives the same answer: nodes are written out by
+their names and fields, and whatever is empty is left out, since later Pythons add empty fields.
 """
 
 from __future__ import annotations

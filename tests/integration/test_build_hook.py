@@ -1,0 +1,118 @@
+"""The build hook stamps what is true and fails, with what to write where, when it cannot."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from forge import GREETER
+
+import pluginapi
+from pluginapi import ManifestError
+
+if TYPE_CHECKING:
+    from forge import Command, Forge
+
+TABLE = '[tool.pluginapi.plugins."pluginhost.plugins".p]\n'
+
+
+def test_the_stamp_says_what_the_wheel_was_built_against(forge: Forge) -> None:
+    settings = TABLE + 'contracts = ["Greeter"]\ncapabilities = ["loud"]'
+    wheel = forge.wheel("zoo-p", {"zoo_p.py": GREETER}, 'p = "zoo_p"', hook=True, settings=settings)
+    assert json.loads(forge.metadata(wheel, "extra_metadata/pluginapi.json")) == {
+        "schema": 1,
+        "api": {
+            "package": "pluginapi",
+            "distribution": "pluginapi",
+            "version": importlib.metadata.version("pluginapi"),
+            "fingerprint": pluginapi.fingerprint(),
+        },
+        "provides": None,
+        "plugins": [
+            {
+                "group": "pluginhost.plugins",
+                "name": "p",
+                "entry_point": "zoo_p",
+                "contracts": ["Greeter"],
+                "capabilities": ["loud"],
+            }
+        ],
+    }
+
+
+def test_the_api_version_is_the_distributions_own() -> None:
+    assert importlib.metadata.version("pluginapi") == pluginapi.API_VERSION
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"dependencies": ()}, 'write `dependencies = ["pluginapi~=1.0"]` under [project]'),
+        ({"dependencies": ("pluginapi",)}, 'write `dependencies = ["pluginapi~=1.0"]` under [project]'),
+        ({"dependencies": ("pluginapi~=2.0",)}, "is built against pluginapi 1."),
+        ({"entry_points": 'p = "zoo_q:New"'}, "the wheel holds no module 'zoo_q' (did you mean 'zoo_p'?)"),
+        ({"entry_points": 'p = "zoo_p:Now"'}, "defines no 'Now' (did you mean 'New'?); write `def Now():`"),
+        ({"entry_points": ""}, 'write `[project.entry-points."pluginhost.plugins"]`'),
+        ({"settings": TABLE + 'contracts = ["Greter"]'}, "does not have (did you mean 'Greeter'?); it has Greeter,"),
+        ({"settings": TABLE.replace(".p]", ".q]")}, 'write `[project.entry-points."pluginhost.plugins"]` with `q ='),
+        ({"settings": TABLE + "contract = []"}, "does not know 'contract' (did you mean 'contracts'?)"),
+        ({"settings": '[tool.pluginapi]\napi = "acme_api"'}, "no installed distribution is stamped as the API package"),
+        ({"settings": '[tool.pluginapi]\nprovides = "acme_api"'}, "the wheel holds no acme_api/__init__.py"),
+    ],
+)
+def test_the_build_fails_and_says_what_to_write_where(forge: Forge, options: dict[str, object], told: str) -> None:
+    defaults: dict[str, object] = {"entry_points": 'p = "zoo_p:New"'}
+    with pytest.raises(ManifestError) as caught:
+        forge.wheel("zoo-p", {"zoo_p.py": GREETER}, hook=True, **(defaults | options))  # type: ignore[arg-type]
+    assert told in str(caught.value)
+
+
+def test_an_applications_own_api_is_stamped_found_and_enforced(forge: Forge, command: Command) -> None:
+    """`provides` stamps the API, `api` builds a plugin against it, and `--api` holds the plugin to it."""
+    files = {
+        "acme_api/__init__.py": "from acme_api.shapes import Shape\n",
+        "acme_api/shapes.py": "from abc import abstractmethod\nfrom pluginapi import Plugin\n\nclass Shape(Plugin):\n"
+        "    @abstractmethod\n    def area(self, size: float) -> float: ...\n",
+    }
+    settings = '[tool.pluginapi]\nprovides = "acme_api"'
+    site = forge.install(forge.wheel("acme-shapes", files, hook=True, settings=settings, version="3.1"))
+    source = (
+        "from acme_api import Shape\n\nclass Square(Shape):\n    def area(self, size: float) -> float:\n"
+        "        return size * size\n\ndef New() -> Square:\n    return Square()\n"
+    )
+    options = {
+        "settings": f'[tool.pluginapi]\napi = "acme_api"\n{TABLE}contracts = ["Shape"]',
+        "dependencies": ["acme-shapes~=3.0"],
+    }
+    code = f"""
+import sys; sys.path[:0] = [{str(site)!r}, {str(forge.folder)!r}]
+from pathlib import Path; import tempfile
+sys.path.insert(0, {str(__file__.rpartition("/integration")[0])!r})
+from forge import Forge
+import pluginapi
+folder = Path(tempfile.mkdtemp(dir={str(forge.folder)!r}))
+print(Forge(folder).wheel("zoo-square", {{"zoo_square.py": {source!r}}}, 'p = "zoo_square"', hook=True, **{options!r}))
+print(pluginapi.fingerprint("acme_api"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    wheel, fingerprint = done.stdout.split()
+    forge.install(type(forge.folder)(wheel))
+    assert fingerprint.startswith("sha256:")
+    [row] = [row for row in command.json("list", "--api", "acme_api")["plugins"] if row["name"] == "p"]
+    assert (row["state"], row["api"], row["contracts"]) == ("ready", "acme-shapes~=3.0", ["Shape"])
+    assert command("call", "p", "area", "3", "--api", "acme_api").stdout == b"9.0\n"
+    others = [row for row in command.json("list", "--api", "acme_api")["plugins"] if row["name"] == "english"]
+    assert [finding["code"] for finding in others[0]["findings"]] == ["pin-missing"]
+
+
+def test_an_editable_install_carries_its_stamp(forge: Forge, wheelhouse: object) -> None:
+    wheel_source = forge.wheel("zoo-p", {"zoo_p.py": GREETER}, 'p = "zoo_p:New"', hook=True)
+    [source] = forge.folder.glob("src/zoo-p-*")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", forge.site, "--editable", source], check=True)
+    [stamp] = forge.site.glob("zoo_p-*.dist-info/extra_metadata/pluginapi.json")
+    assert stamp.read_text() == forge.metadata(wheel_source, "extra_metadata/pluginapi.json")

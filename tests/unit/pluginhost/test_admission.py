@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
+from pluginhost import PluginRefused, admission
+from pluginhost.config import PluginSettings
+from pluginhost.discovery import Candidate, Discovery, Distribution, Manifest
+
+API = Distribution("pluginapi", "1.2.0", "/site", "/site/pluginapi-1.2.0.dist-info", [], None)
+
+
+def candidate(*requires: str, value: str = "some:New", manifest: Manifest | None = None) -> Candidate:
+    distribution = Distribution("some", "1.0", "/site", "/site/some-1.0.dist-info", list(requires), manifest)
+    return Candidate("pluginhost.plugins", "some", value, distribution)
+
+
+def codes(*requires: str, value: str = "some:New", manifest: Manifest | None = None) -> list[str]:
+    _, findings = admission.check(candidate(*requires, value=value, manifest=manifest), "pluginapi", API)
+    return [finding.code for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("requires", "expected"),
+    [
+        (["pluginapi~=1.0"], []),
+        (["PluginAPI (>=1.0)"], []),
+        (["other", "pluginapi==1.2.*"], []),
+        (["pluginapi~=2.0"], ["pin-unsatisfied"]),
+        (["pluginapi>=1", "pluginapi<1.1"], ["pin-unsatisfied"]),
+        (["pluginapi~=1.0; python_version < '3'"], ["pin-missing"]),
+        (["pluginapi~=1.0; python_version >= '3'"], []),
+        (["pluginapi~=1.0; extra == 'x'"], ["pin-missing"]),
+        (["pluginapi"], ["pin-missing"]),
+        (["other~=1.0"], ["pin-missing"]),
+        ([], ["pin-missing"]),
+        (["pluginapi~=1.0", "not a requirement !"], ["pin-malformed"]),
+    ],
+)
+def test_the_pin_is_judged_with_its_markers(requires: list[str], expected: list[str]) -> None:
+    assert codes(*requires) == expected
+
+
+@given(st.sampled_from(["~=", ">=", "<=", "==", "!=", "<", ">"]), st.tuples(st.integers(0, 3), st.integers(0, 3)))
+def test_the_verdict_is_packagings(operator: str, version: tuple[int, int]) -> None:
+    specifier = f"{operator}{version[0]}.{version[1]}"
+    assert (codes(f"pluginapi{specifier}") == []) == SpecifierSet(specifier).contains("1.2.0", prereleases=True)
+
+
+@pytest.mark.parametrize("value", ["a", "a.b", "a:New", "a.b : New", "a:X.new", "a:New [extra]"])
+def test_these_values_are_entry_points(value: str) -> None:
+    assert codes("pluginapi~=1.0", value=value) == []
+
+
+@pytest.mark.parametrize("value", ["", ":New", "a b", "a:b:c", "a/b:New", "../a:New", "a:", "a..b", "a:New()", "1a"])
+def test_these_values_are_not(value: str) -> None:
+    assert (codes("pluginapi~=1.0", value=value) == ["entry-point-malformed"]) == (value != "a:")
+
+
+def test_a_fork_is_the_same_version_with_another_fingerprint() -> None:
+    own, built = Manifest(), Manifest()
+    own.provides, own.provides_fingerprint = "pluginapi", "sha256:own"
+    api = Distribution("pluginapi", "1.2.0", "/site", "/site/x", [], own)
+    for version, fingerprint, expected in [
+        ("1.2.0", "sha256:own", []),
+        ("1.2.0", "sha256:other", ["api-forked"]),
+        ("1.1.0", "sha256:other", []),
+    ]:
+        built.api, built.version, built.fingerprint = "pluginapi", version, fingerprint
+        _, findings = admission.check(candidate("pluginapi~=1.0", manifest=built), "pluginapi", api)
+        assert [finding.code for finding in findings] == expected
+
+
+def test_a_malformed_or_contradicting_manifest_refuses() -> None:
+    assert codes("pluginapi~=1.0", manifest=Manifest("no JSON")) == ["manifest-malformed"]
+    other = Manifest()
+    other.plugins["pluginhost.plugins", "some"] = ("elsewhere:New", None, [])
+    assert codes("pluginapi~=1.0", manifest=other) == ["manifest-mismatch"]
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    assert codes(value="a b", manifest=Manifest("no JSON")) == [
+        "entry-point-malformed",
+        "pin-missing",
+        "manifest-malformed",
+    ]
+
+
+def test_disabled_is_a_state_of_its_own() -> None:
+    discovery = Discovery()
+    discovery.candidates, discovery.api = [candidate("pluginapi~=1.0")], API
+    [row] = admission.admit(discovery, "pluginapi", {"some": PluginSettings(enabled=False)})
+    assert row.state == "disabled"
+    with pytest.raises(PluginRefused, match="disabled"):
+        admission.require(row)

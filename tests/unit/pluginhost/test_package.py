@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pluginhost
+import pytest
+
+import pluginapi
+
+
+def test_the_names_that_pluginhost_hands_on() -> None:
+    assert pluginhost.__all__ == sorted(pluginhost.__all__)
+    assert all(getattr(pluginhost, name) for name in pluginhost.__all__)
+    assert dir(pluginhost) == pluginhost.__all__
+    with pytest.raises(AttributeError):
+        pluginhost.no_such_name  # noqa: B018
+
+
+def test_the_names_that_pluginapi_hands_on() -> None:
+    assert pluginapi.__all__ == sorted(pluginapi.__all__)
+    assert all(getattr(pluginapi, name) for name in pluginapi.__all__)
+
+
+def test_importing_pluginapi_does_not_import_importlib_metadata() -> None:
+    code = "import sys, pluginapi; print([name for name in sys.modules if name.startswith('importlib')])"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert "metadata" not in done.stdout
+
+
+def test_importing_pluginhost_imports_nothing_else_of_it() -> None:
+    code = "import sys, pluginhost; print([name for name in sys.modules if name.startswith('pluginhost.')])"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_imports_point_down() -> None:
+    """No module imports one of a higher floor, so there is no cycle."""
+    import ast
+    from pathlib import Path
+
+    floors = [
+        {"errors"},
+        {"config", "discovery"},
+        {"admission", "symbols"},
+        {"identity"},
+        {"loading"},
+        {"lifecycle"},
+        {"manager"},
+        {"cli"},
+    ]
+    floor = {name: number for number, names in enumerate(floors) for name in names}
+    folder = Path(pluginhost.__file__).parent
+    for file in folder.glob("*.py"):
+        if file.stem.startswith("__"):
+            continue
+        tree = ast.parse(file.read_text())
+        typing_only = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or id(node) in typing_only:
+                continue
+            module = node.module or ""
+            names = [alias.name for alias in node.names] if module == "pluginhost" else [module.partition(".")[2]]
+            if module.partition(".")[0] == "pluginhost":
+                for name in names:
+                    assert floor[name] < floor[file.stem], f"{file.name} imports {name}"
