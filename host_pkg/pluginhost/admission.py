@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from pluginhost.discovery import Candidate, Distribution
 from pluginhost.errors import Finding, PluginRefused
 
 # `typing` is not imported on the road of a survey; type checkers know this name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Literal, TypeAlias
+    from collections.abc import Iterator
+    from typing import Any, Literal, TypeAlias
 
     from packaging.requirements import Requirement
 
-    from pluginhost.config import PluginSettings
-    from pluginhost.discovery import Candidate, Discovery, Distribution
+    from pluginhost.discovery import Discovery
 
     State: TypeAlias = Literal["ready", "refused", "disabled"]
 
@@ -33,19 +33,31 @@ class Row:
         origin: The folder or archive where it is installed.
         entry_point: The entry point's value.
         findings: What admission noticed.
+        enabled: Whether the settings let it run.
     """
 
-    __slots__ = ("api", "candidate", "capabilities", "contracts", "findings", "state")
+    __slots__ = ("api", "candidate", "capabilities", "contracts", "enabled", "findings")
 
-    def __init__(self, candidate: Candidate, api: str, enabled: bool, findings: list[Finding]) -> None:
+    def __init__(
+        self,
+        candidate: Candidate,
+        api: str,
+        contracts: list[str] | None,
+        capabilities: list[str],
+        findings: list[Finding],
+    ) -> None:
         self.candidate = candidate
         self.api = api
+        self.contracts = contracts
+        self.capabilities = capabilities
         self.findings = findings
-        refused = any(finding.severity == "error" for finding in findings)
-        self.state: State = "disabled" if not enabled else "refused" if refused else "ready"
-        stamped = _stamped(candidate)
-        self.contracts = stamped and stamped[1]
-        self.capabilities = stamped[2] if stamped else []
+        self.enabled = True
+
+    @property
+    def state(self) -> State:
+        if not self.enabled:
+            return "disabled"
+        return "refused" if any(finding.severity == "error" for finding in self.findings) else "ready"
 
     @property
     def name(self) -> str:
@@ -82,6 +94,20 @@ class Row:
             "findings": [finding.to_dict() for finding in self.findings],
         }
 
+    def to_plain(self) -> object:
+        """Returns the row as tuples, for the index."""
+        entry = (self.candidate.group, self.candidate.name, self.candidate.value)
+        findings = [finding.to_plain() for finding in self.findings]
+        return entry, self.candidate.distribution.to_plain(), self.api, self.contracts, self.capabilities, findings
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Row:
+        """Returns the row that `to_plain` made tuples of."""
+        entry, distribution, api, contracts, capabilities, findings = plain
+        group, name, value = entry
+        candidate = Candidate(group, name, value, Distribution(*distribution))
+        return cls(candidate, api, contracts, capabilities, [Finding(*finding) for finding in findings])
+
     def __repr__(self) -> str:
         return f"<Row {self.candidate}: {self.state}>"
 
@@ -91,15 +117,13 @@ class Survey:
 
     Attributes:
         plugins: A row for each candidate, sorted by name and distribution.
-        api: The API distribution; `None` when it is missing or was not asked for.
         findings: What belongs to no plugin: broken distributions, unreadable folders.
     """
 
-    __slots__ = ("api", "findings", "plugins")
+    __slots__ = ("findings", "plugins")
 
-    def __init__(self, plugins: list[Row], api: Distribution | None, findings: list[Finding]) -> None:
+    def __init__(self, plugins: list[Row], findings: list[Finding]) -> None:
         self.plugins = plugins
-        self.api = api
         self.findings = findings
 
     def __iter__(self) -> Iterator[Row]:
@@ -115,14 +139,23 @@ class Survey:
             "findings": [finding.to_dict() for finding in self.findings],
         }
 
+    def to_plain(self) -> object:
+        """Returns the survey as tuples, for the index."""
+        return [row.to_plain() for row in self.plugins], [finding.to_plain() for finding in self.findings]
 
-def admit(discovery: Discovery, api: str | None, settings: Mapping[str, PluginSettings]) -> Survey:
+    @classmethod
+    def from_plain(cls, plain: Any) -> Survey:
+        """Returns the survey that `to_plain` made tuples of."""
+        rows, findings = plain
+        return cls([Row.from_plain(row) for row in rows], [Finding(*finding) for finding in findings])
+
+
+def admit(discovery: Discovery, api: str | None) -> Survey:
     """Returns the survey of what was discovered.
 
     Args:
         discovery: The candidates and the API distribution.
         api: The import name of the API package; `None` binds candidates to no API.
-        settings: What is set for plugins, by name.
     """
     clashes = _clashes(discovery.candidates)
     rows = []
@@ -132,9 +165,9 @@ def admit(discovery: Discovery, api: str | None, settings: Mapping[str, PluginSe
         else:
             pin, findings = check(candidate, api, discovery.api)
             findings += clashes.get(id(candidate), [])
-        enabled = candidate.name not in settings or settings[candidate.name].enabled
-        rows.append(Row(candidate, pin, enabled, findings))
-    return Survey(rows, discovery.api, discovery.findings)
+        _, contracts, capabilities = _stamped(candidate) or ("", None, [])
+        rows.append(Row(candidate, pin, contracts, capabilities, findings))
+    return Survey(rows, discovery.findings)
 
 
 def check(candidate: Candidate, package: str, api: Distribution | None) -> tuple[str, list[Finding]]:

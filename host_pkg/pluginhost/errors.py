@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 MESSAGE_LIMIT: Final = 2_000
 """Characters of a message or a hint; a finding stays below 4 KB when they are ASCII."""
 
-_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-_ESCAPES = {code: ascii(chr(code))[1:-1] for code in [*_CONTROLS, *range(0xD800, 0xE000)]}
-
 
 def escape(text: str, *, keep: str = "", limit: int | None = None) -> str:
     """Returns text that is safe to print: control characters, bidirectional overrides and surrogates are escaped.
@@ -43,10 +40,24 @@ def escape(text: str, *, keep: str = "", limit: int | None = None) -> str:
     """
     if limit is not None and len(text) > limit:
         text = f"{text[:limit]}… ({len(text):,} characters)"
-    # isprintable() is one fast call; it refuses more than is escaped here, so the table decides.
+    # isprintable() is one fast call; it refuses more than is escaped here.
     if text.isprintable():
         return text
-    return text.translate({**_ESCAPES, **{ord(character): character for character in keep}})
+    return "".join(
+        character if character in keep or not _is_obeyed(ord(character)) else ascii(character)[1:-1]
+        for character in text
+    )
+
+
+def _is_obeyed(code: int) -> bool:
+    """Returns whether a terminal acts upon a character: controls, line separators, bidi overrides, surrogates."""
+    return (
+        code < 0x20
+        or 0x7F <= code < 0xA0
+        or 0x2028 <= code <= 0x202E
+        or 0x2066 <= code <= 0x2069
+        or 0xD800 <= code < 0xE000
+    )
 
 
 def describe(exc: BaseException) -> str:
@@ -58,66 +69,11 @@ def describe(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {message}" if message else type(exc).__name__
 
 
-class Code:
-    """An entry of the catalogue.
-
-    Attributes:
-        stage: Where on a plugin's way it is noticed.
-        severity: `error` refuses or fails the plugin, `warning` tells.
-        meaning: One sentence for the documentation.
-    """
-
-    __slots__ = ("meaning", "severity", "stage")
-
-    def __init__(self, stage: str, severity: Severity, meaning: str) -> None:
-        self.stage = stage
-        self.severity: Severity = severity
-        self.meaning = meaning
-
-
-CODES: Final = {
-    "path-unreadable": Code("discovery", "error", "A folder or archive on the search path cannot be read."),
-    "metadata-unreadable": Code("discovery", "error", "A distribution's metadata file is missing or cannot be read."),
-    "metadata-malformed": Code("discovery", "error", "A distribution's metadata file does not have its format."),
-    "entry-point-malformed": Code("admission", "error", "An entry point's value is not `module` or `module:factory`."),
-    "name-clash": Code("admission", "error", "Several distributions register the same plugin name."),
-    "api-missing": Code("admission", "error", "The API distribution is not installed."),
-    "api-forked": Code("admission", "error", "The plugin was built against another API of the same version."),
-    "pin-missing": Code("admission", "error", "The plugin does not say which versions of the API it works with."),
-    "pin-malformed": Code("admission", "error", "A requirement of the plugin cannot be parsed."),
-    "pin-unsatisfied": Code("admission", "error", "The plugin's pin excludes the API version that is installed."),
-    "manifest-malformed": Code("admission", "error", "The manifest in the plugin's wheel cannot be read."),
-    "manifest-mismatch": Code("admission", "error", "The manifest and the entry point disagree."),
-    "disabled": Code("admission", "error", "The configuration switches the plugin off."),
-    "module-missing": Code("import", "error", "The entry point's module does not exist."),
-    "import-failed": Code("import", "error", "The entry point's module raised while it was imported."),
-    "symbol-missing": Code("lookup", "error", "The module does not have the symbol."),
-    "symbol-type": Code("lookup", "error", "The symbol is not of the type that was asked for."),
-    "factory-not-callable": Code("new", "error", "The factory is not something that can be called."),
-    "factory-failed": Code("new", "error", "The factory raised."),
-    "wrong-type": Code("type", "error", "The plugin is not an instance of the contract."),
-    "second-api-copy": Code("type", "error", "The plugin's contract comes from another copy of the API."),
-    "contract-broken": Code("type", "error", "The plugin derives from the contract but does not keep it."),
-    "init-failed": Code("init", "error", "The plugin's `init` raised."),
-    "call-failed": Code("call", "error", "A call of the plugin raised."),
-    "shutdown-failed": Code("shutdown", "error", "The plugin's `shutdown` raised."),
-    "plugin-unknown": Code("usage", "error", "No installed plugin has that name."),
-    "method-unknown": Code("usage", "error", "The plugin has no such method."),
-    "arguments-wrong": Code("usage", "error", "The arguments do not fit the method."),
-    "configuration-wrong": Code("usage", "error", "A setting is unknown or has the wrong type."),
-    "wheel-unreadable": Code("usage", "error", "The file is not a wheel that can be read."),
-    "tool-missing": Code("usage", "error", "A command needs a package that is not installed."),
-    "target-exists": Code("usage", "error", "A file or folder stands where one should be written."),
-    "manager-closed": Code("usage", "error", "The manager has shut down."),
-}
-"""Every code there is; a Finding takes no other."""
-
-
 class Finding:
     """One thing noticed about a plugin, a distribution or the host.
 
     Attributes:
-        code: A key of `CODES`.
+        code: A key of `catalogue.CODES`.
         severity: `error` or `warning`.
         stage: Where on a plugin's way it was noticed.
         message: What is wrong, naming distribution and version; escaped and cut.
@@ -127,13 +83,23 @@ class Finding:
 
     __slots__ = ("code", "hint", "message", "path", "severity", "stage")
 
-    def __init__(self, code: str, message: str, hint: str, path: str = "") -> None:
+    def __init__(
+        self, code: str, message: str, hint: str, path: str = "", severity: Severity | None = None, stage: str = ""
+    ) -> None:
+        if severity is None or not stage:
+            from pluginhost.catalogue import CODES  # a survey from the index does without it
+
+            severity, stage = severity or CODES[code].severity, CODES[code].stage
         self.code = code
-        self.severity = CODES[code].severity
-        self.stage = CODES[code].stage
+        self.severity = severity
+        self.stage = stage
         self.message = escape(message, limit=MESSAGE_LIMIT)
         self.hint = escape(hint, limit=MESSAGE_LIMIT)
         self.path = escape(path, limit=MESSAGE_LIMIT)
+
+    def to_plain(self) -> tuple[str, str, str, str, Severity, str]:
+        """Returns what makes the finding anew, for the index."""
+        return self.code, self.message, self.hint, self.path, self.severity, self.stage
 
     def to_dict(self) -> dict[str, str]:
         """Returns the finding's fields, for JSON."""

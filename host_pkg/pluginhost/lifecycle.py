@@ -90,6 +90,28 @@ class Handle:
         """
         return Symbol(self._module, symbol, type, self.candidate)
 
+    def stop(self) -> None:
+        """Shuts the plugin down.
+
+        Raises:
+            PluginHostError: `shutdown` raised.
+        """
+        if not isinstance(self.plugin, pluginapi.Plugin):
+            return
+        try:
+            self.plugin.shutdown()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
+            raise PluginHostError(
+                Finding(
+                    "shutdown-failed",
+                    f"{self.candidate}: shutdown raised {describe(exc)}",
+                    f"what it held may be left behind; tell the author of {self.candidate.distribution.name}",
+                    self.candidate.distribution.info,
+                )
+            ) from exc
+
 
 def start(loaded: Loaded, config: Mapping[str, object]) -> Handle:
     """Returns the handle of a plugin that was named and initialised.
@@ -119,26 +141,3 @@ def start(loaded: Loaded, config: Mapping[str, object]) -> Handle:
                 )
             ) from exc
     return Handle(loaded)
-
-
-def stop(handle: Handle) -> None:
-    """Shuts a plugin down.
-
-    Raises:
-        PluginHostError: `shutdown` raised.
-    """
-    if not isinstance(handle.plugin, pluginapi.Plugin):
-        return
-    try:
-        handle.plugin.shutdown()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as exc:
-        raise PluginHostError(
-            Finding(
-                "shutdown-failed",
-                f"{handle.candidate}: shutdown raised {describe(exc)}",
-                f"what it held may be left behind; tell the author of {handle.candidate.distribution.name}",
-                handle.candidate.distribution.info,
-            )
-        ) from exc

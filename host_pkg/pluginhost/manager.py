@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+from _thread import RLock  # threading itself is an import more
 
 from pluginhost import admission, discovery
-from pluginhost.config import PluginSettings, plugin_settings
 from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginNotFound
+from pluginhost.index import Index
 
 # `typing` and `logging` are not imported on the road of a survey, and neither is what loads plugins: each costs more
 # than the survey itself. Type checkers know this name.
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from pluginapi import Plugin
+    from pluginhost.config import PluginSettings
     from pluginhost.lifecycle import Handle
 
     P = TypeVar("P", bound=Plugin)
@@ -49,16 +50,30 @@ class PluginManager:
         """
         self.group = group
         self.api = api
-        self._settings = plugin_settings(plugins or {})
+        self._settings: dict[str, PluginSettings] = {}
+        if plugins:
+            from pluginhost.config import plugin_settings
+
+            self._settings = plugin_settings(plugins)
         self._handles: dict[str, Handle] = {}
         self._failures: dict[str, PluginHostError] = {}
         self._logged: set[Finding] = set()
         self._closed = False
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     def survey(self) -> admission.Survey:
         """Returns a row for each installed plugin, and what is wrong with distributions; imports none of them."""
-        return admission.admit(discovery.discover(self.group, self.api), self.api, self._settings)
+        stored = Index(self.group, self.api)
+        known = stored.load()
+        if known is not None:
+            survey = admission.Survey.from_plain(known)
+        else:
+            found = discovery.discover(self.group, self.api)
+            survey = admission.admit(found, self.api)
+            stored.store(found.seen, survey.to_plain())
+        for row in survey:
+            row.enabled = row.name not in self._settings or self._settings[row.name].enabled
+        return survey
 
     def survey_wheel(self, wheel: str) -> admission.Survey:
         """Returns the survey of a wheel file's plugins, judged by the API that is installed here.
@@ -68,7 +83,7 @@ class PluginManager:
         """
         found = discovery.discover(self.group, path=[wheel])
         found.api = discovery.discover(self.group, self.api).api
-        return admission.admit(found, self.api, self._settings)
+        return admission.admit(found, self.api)
 
     def row(self, name: str) -> admission.Row:
         """Returns a plugin's row of the survey.
@@ -137,14 +152,12 @@ class PluginManager:
 
     def close(self) -> None:
         """Shuts down what was started, in reverse order; what fails is logged. A second call does nothing."""
-        from pluginhost import lifecycle
-
         with self._lock:
             self._closed = True
             while self._handles:
                 _, handle = self._handles.popitem()
                 try:
-                    lifecycle.stop(handle)
+                    handle.stop()
                 except PluginHostError as exc:
                     self._log(exc)
 
@@ -166,7 +179,8 @@ class PluginManager:
         try:
             admission.require(row)
             loaded = loading.load(row.candidate, _wanted(row, contracts))
-            handle = lifecycle.start(loaded, self._settings.get(row.name, PluginSettings()).config)
+            settings = self._settings.get(row.name)
+            handle = lifecycle.start(loaded, settings.config if settings else {})
         except PluginHostError as exc:
             if row.state == "ready":  # what was only refused may be mended while the host runs
                 self._failures[row.name] = exc

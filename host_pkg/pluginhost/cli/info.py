@@ -6,7 +6,6 @@ import zipfile
 from typing import TYPE_CHECKING, cast
 
 import click
-import importlib_metadata
 
 from pluginhost import discovery
 from pluginhost.cli import output
@@ -61,6 +60,8 @@ def about(distribution: Distribution) -> dict[str, object]:
         `summary`, `author`, `license`, `homepage`, all text; `built_against` (package, version, fingerprint) and
         `provides` (package, fingerprint), `None` where there is no manifest.
     """
+    import importlib_metadata  # the other subcommands start without it
+
     found = importlib_metadata.distributions(name=distribution.name, path=[distribution.origin])
     fields = [(key.lower(), str(value)) for each in found for key, value in cast("Message", each.metadata).items()]
     first = dict(reversed(fields))

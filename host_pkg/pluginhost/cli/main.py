@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from importlib.metadata import version
 from typing import Any
 
 import click
@@ -40,7 +39,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, commands=[list_, info, call, new], context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("pluginhost"), "-V", "--version", message="%(prog)s %(version)s")
+@click.version_option(None, "-V", "--version", package_name="pluginhost", message="%(prog)s %(version)s")
 def _command() -> None:
     """Lists, explains, calls and starts plugins that are installed as wheels."""
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import keyword
 import os
-import subprocess
 import sys
-import tempfile
-from importlib.resources import as_file, files
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
-from packaging.utils import is_normalized_name
 
 from pluginhost.cli import output
 from pluginhost.errors import ConfigurationError, Finding, escape
@@ -31,6 +25,9 @@ _TAKEN = {*sys.stdlib_module_names, "test", "tests", "pluginapi", "pluginhost"}
 @click.option("--into", type=click.Path(path_type=Path), help="The folder to write; by default ./NAME.")
 def new(name: str, contract: str, into: Path | None) -> None:
     """Writes a plugin project that builds, tests itself and, installed, is listed."""
+    import tempfile  # here and below: the other subcommands start without what only this one needs
+    from importlib.util import find_spec
+
     target = into or Path(name)
     _require_name(name)
     if os.path.lexists(target):
@@ -42,11 +39,15 @@ def new(name: str, contract: str, into: Path | None) -> None:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent.resolve()) as folder:
             _render(name, contract, Path(folder)).rename(target)
     except OSError as exc:
-        raise _wrong("arguments-wrong", f"{target} cannot be written: {exc}", "choose another --into") from exc
+        raise _wrong("target-unwritable", f"{target} cannot be written: {exc}", "choose another --into") from exc
     output.write(escape(f"{target}: {contract} {name}; {target / 'README.md'} says how to install it"))
 
 
 def _require_name(name: str) -> None:
+    import keyword
+
+    from packaging.utils import is_normalized_name
+
     module = name.replace("-", "_")
     if not (is_normalized_name(name) and module.isidentifier()):
         why = f"{name!r} cannot name a distribution and its module"
@@ -58,20 +59,23 @@ def _require_name(name: str) -> None:
 
 def _render(name: str, contract: str, folder: Path) -> Path:
     """Has copier write the project into an empty folder, and returns where."""
+    import subprocess
+    from importlib.resources import as_file, files
+
     project = folder / name
-    # A process of its own keeps out what would change the outcome: warnings, a module `copier` in the current folder,
-    # the person's settings, and git, which copier asks about every file and which lies inside a git hook.
+    # A process of its own keeps out what would change the outcome: warnings, modules of the current folder, the
+    # person's settings, and git, which copier asks about each file and which inside a git hook answers wrongly.
     command = (sys.executable, "-P", "-W", "ignore", "-m", "copier", "copy", "--defaults", "--quiet")
     answers = ("--data", f"distribution={name}", "--data", f"contract={contract}")
     environment = {**os.environ, "PATH": str(folder), "COPIER_SETTINGS_PATH": str(folder / "none")}
     with as_file(files("pluginhost") / "template") as template:
         done = subprocess.run(
-            [*command, *answers, str(template), str(project)],
-            env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", check=False,
+            [*command, *answers, str(template), str(project)], env=environment, stdin=subprocess.DEVNULL,
+            capture_output=True, encoding="utf-8", errors="replace", check=False,
         )  # fmt: skip
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
-        raise _wrong("tool-missing", f"copier ended with {done.returncode}: {last}", "pip install --upgrade copier")
+        raise _wrong("tool-failed", f"copier ended with {done.returncode}: {last}", "pip install --upgrade copier")
     return project
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pluginapi.manifest import BuiltAgainst, PluginEntry, Provides
-from pluginhost import discovery
+from pluginhost import metadata
 
 from pluginapi import Manifest, ManifestError
 
@@ -28,7 +28,7 @@ def test_a_manifest_survives_json(manifest: Manifest) -> None:
 @given(manifests)
 def test_the_host_reads_what_pluginapi_writes(manifest: Manifest) -> None:
     """The host has a reader of its own, since it must not import the API package in a survey: both agree."""
-    read = discovery.parse_manifest(manifest.to_json().encode())
+    read = metadata.parse_manifest(manifest.to_json().encode())
     assert read.malformed == ""
     assert read.api == (manifest.api.package if manifest.api else None)
     assert read.fingerprint == (manifest.api.fingerprint if manifest.api else None)
@@ -49,7 +49,7 @@ json_values = st.recursive(
 )
 def test_whatever_is_not_a_manifest_is_refused_by_both_readers_alike(value: object) -> None:
     text = json.dumps(value)
-    malformed = discovery.parse_manifest(text.encode()).malformed
+    malformed = metadata.parse_manifest(text.encode()).malformed
     try:
         Manifest.from_json(text)
     except ManifestError:

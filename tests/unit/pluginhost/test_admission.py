@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import marshal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from pluginhost import PluginRefused, admission
-from pluginhost.config import PluginSettings
-from pluginhost.discovery import Candidate, Discovery, Distribution, Manifest
+from pluginhost.discovery import Candidate, Discovery, Distribution
+from pluginhost.metadata import Manifest
 
 API = Distribution("pluginapi", "1.2.0", "/site", "/site/pluginapi-1.2.0.dist-info", [], None)
 
@@ -90,7 +92,18 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 def test_disabled_is_a_state_of_its_own() -> None:
     discovery = Discovery()
     discovery.candidates, discovery.api = [candidate("pluginapi~=1.0")], API
-    [row] = admission.admit(discovery, "pluginapi", {"some": PluginSettings(enabled=False)})
+    [row] = admission.admit(discovery, "pluginapi")
+    assert row.state == "ready"
+    row.enabled = False
     assert row.state == "disabled"
     with pytest.raises(PluginRefused, match="disabled"):
         admission.require(row)
+
+
+def test_a_survey_survives_the_index() -> None:
+    discovery = Discovery()
+    discovery.candidates, discovery.api = [candidate("pluginapi~=1.0"), candidate()], API
+    survey = admission.admit(discovery, "pluginapi")
+    again = admission.Survey.from_plain(marshal.loads(marshal.dumps(survey.to_plain())))
+    assert again.to_dict() == survey.to_dict()
+    assert [row.state for row in again] == [row.state for row in survey]

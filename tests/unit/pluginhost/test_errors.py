@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pluginhost.errors import CODES, Finding, escape
+from pluginhost.catalogue import CODES
+from pluginhost.errors import Finding, escape
 
 
 @given(st.text())

@@ -1,0 +1,200 @@
+"""The CPU time of a survey and of a first call, each in a fresh process, beside the peers.
+
+Run it as `nox -s bench -- [ENVIRONMENT ...] [options]`. Every round runs the bare interpreter and each contestant once,
+in turn, so that what disturbs the machine disturbs all alike. Each is first asked for its answer, and timed only if
+that is right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import py_compile
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import distributions, entry_points, version
+from pathlib import Path
+from typing import Any
+
+from synthetic import make_environment
+
+GROUP = "pluginhost.plugins"
+SCENARIOS = {"survey": "A survey: which plugins may run?", "call": "A first call of one plugin"}
+PACKAGES = ("pluginhost", "pluginapi", "stevedore", "pluggy", "packaging", "importlib-metadata")
+
+# What the tables call it, its file in contestants/, its version, and whether it finds the cache of its earlier runs or
+# an empty folder. "pluginhost (warm index)" will be a line here.
+CONTESTANTS = (
+    ("pluginhost", "with_pluginhost", version("pluginhost"), False),
+    ("importlib.metadata", "with_importlib_metadata", platform.python_version(), False),
+    ("stevedore (warm cache; judges no pins)", "with_stevedore", version("stevedore"), True),
+    ("pluggy (imports all to list; judges no pins)", "with_pluggy", version("pluggy"), False),
+)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One command that is timed.
+
+    Attributes:
+        scenario: A key of `SCENARIOS`; empty for the bare interpreter.
+        name: What the table calls it.
+        version: What version of what it is.
+        command: What is run.
+        answer: The lines that it must print, sorted.
+        cache: Where it finds the cache of its earlier runs; `None` for an empty folder each time.
+        seconds: The CPU time of each run.
+    """
+
+    scenario: str
+    name: str
+    version: str
+    command: list[str]
+    answer: list[str] = field(default_factory=list)
+    cache: Path | None = None
+    seconds: list[float] = field(default_factory=list)
+
+    def check(self) -> str:
+        """Returns what is wrong with its answer; empty when nothing is."""
+        home = self.cache or Path(tempfile.mkdtemp(dir="."))
+        done = subprocess.run(self.command, env=variables(home), capture_output=True, text=True, check=False)
+        if done.returncode:
+            return (done.stderr.splitlines() or [f"exit code {done.returncode}"])[-1]
+        if self.cache and not any(path.is_file() for path in self.cache.rglob("*")):
+            self.name += " - KEPT NO CACHE"  # stevedore keeps none for an interpreter below /tmp
+        return "" if sorted(done.stdout.splitlines()) == self.answer else f"wrong answer: {done.stdout[:200]!r}"
+
+    def run(self) -> None:
+        """Runs once and takes down the CPU time, user and system.
+
+        Raises:
+            RuntimeError: It failed, so the time would say nothing.
+        """
+        home = self.cache or Path(tempfile.mkdtemp(dir="."))
+        null = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+        pid = os.posix_spawn(self.command[0], self.command, variables(home), file_actions=null)
+        _, status, usage = os.wait4(pid, 0)
+        if home != self.cache:
+            shutil.rmtree(home)
+        if status:
+            raise RuntimeError(f"failed in a timed run: {' '.join(self.command)}")
+        self.seconds.append(usage.ru_utime + usage.ru_stime)
+
+    def result(self, bare: float) -> dict[str, Any]:
+        """Returns what it took, as times of a bare start's median and in milliseconds."""
+        median, ordered = statistics.median(self.seconds), sorted(self.seconds)
+        p99 = ordered[math.ceil(len(ordered) * 0.99) - 1]
+        ratios = {"median_ratio": median / bare, "p99_ratio": p99 / bare, "median_ms": median * 1e3}
+        whole = {"all_ms": [second * 1e3 for second in self.seconds]}
+        return {"scenario": self.scenario, "contestant": self.name, "version": self.version} | ratios | whole
+
+
+def variables(home: Path) -> dict[str, str]:
+    """Returns a child's environment variables: none that steers Python, and every cache below one folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "XDG_"))}
+    return kept | {"HOME": str(home.absolute()), "XDG_CACHE_HOME": str(home.absolute() / ".cache")}
+
+
+def prepare(environment: str, scenarios: list[str], work: Path) -> tuple[str, list[Entry]]:
+    """Returns an environment's title and what to time in it, the bare interpreter first."""
+    if environment == "here":
+        python, library, called = sys.executable, sysconfig.get_path("purelib"), "english"
+        names = [entry_point.name for entry_point in entry_points(group=GROUP)]
+        title = f"This environment: {len(list(distributions()))} distributions, {len(names)} plugins"
+    else:
+        number, plugins = map(int, environment.split("/"))
+        names = make_environment(work / "venv", GROUP, number, plugins)
+        python, library, called = str(work / "venv/bin/python"), str(work / "venv/lib"), names[0]
+        title = f"Synthetic: {number:,} distributions, {plugins:,} of them with a plugin"
+    # A template called .py cannot be compiled, and is not imported either.
+    subprocess.run([python, "-m", "compileall", "-qq", library], env=variables(work), check=False)
+
+    entries = [Entry("", "bare start of the interpreter", platform.python_version(), [python, "-c", "pass"])]
+    for scenario in scenarios:
+        for name, script, number_of, keeps_cache in CONTESTANTS:
+            # Python keeps no bytecode of a script, so it is compiled here and the bytecode run.
+            compiled = work / "scripts" / f"{script}.pyc"
+            py_compile.compile(str(Path(__file__).parent / "contestants" / f"{script}.py"), str(compiled), doraise=True)
+            arguments = [GROUP, called] if scenario == "call" else [GROUP]
+            answer = ["Hello, World! Nice to meet you."] if scenario == "call" else sorted(names)
+            cache = work / f"cache of {name.partition(' (')[0]} for a {scenario}" if keeps_cache else None
+            command = [python, str(compiled), scenario, *arguments]
+            entries.append(Entry(scenario, name, number_of, command, answer, cache))
+    return title, entries
+
+
+def measure(environment: str, scenarios: list[str], rounds: int) -> dict[str, Any]:
+    """Returns the title of an environment, who failed in it, and the result of each who did not."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=sys.prefix) as folder:
+        title, entries = prepare(environment, scenarios, Path(folder))
+        (runs := Path(folder, "runs")).mkdir()
+        os.chdir(runs)  # `python -c` searches its working folder, so that is one with nothing in it
+        time.sleep(3)  # an index may refuse to remember what was written a moment ago
+        wrong = {f"{entry.scenario}, {entry.name}": (entry, entry.check()) for entry in entries}
+        timed = [entry for entry, reason in wrong.values() if not reason]
+        for _ in range(rounds):
+            for entry in timed:
+                entry.run()
+        os.chdir(sys.prefix)
+    bare = statistics.median(entries[0].seconds)
+    failed = [f"{who}: {reason}" for who, (_, reason) in wrong.items() if reason]
+    return {"title": title, "failed": failed, "results": [entry.result(bare) for entry in timed]}
+
+
+def show(report: dict[str, Any], scenarios: list[str]) -> None:
+    """Prints an environment's tables, one for each scenario."""
+    for scenario in scenarios:
+        print(f"\n{report['title']}\n{SCENARIOS[scenario]}")
+        rows = [row for row in report["results"] if row["scenario"] in ("", scenario)]
+        wide = max(len(row["contestant"]) for row in rows)
+        print(f"  {'':{wide}}  version  median ratio  p99 ratio  median ms")
+        for row in rows:
+            numbers = f"{row['median_ratio']:12.2f}  {row['p99_ratio']:9.2f}  {row['median_ms']:9.1f}"
+            print(f"  {row['contestant']:{wide}}  {row['version']:7}  {numbers}")
+    for line in report["failed"]:
+        print(f"  NOT TIMED: {line}")
+
+
+def main() -> int:
+    """Returns the exit code: 1 when somebody answered wrong and was not timed."""
+    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
+    which = "`here`, or `N/M` for a new one of N distributions, M of them with a plugin (default: here 1000/100)"
+    parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", default=["here", "1000/100"], help=which)
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="which to time (default: each)")
+    parser.add_argument("--rounds", type=int, default=100, help="runs of each contestant (default: 100)")
+    parser.add_argument("--core", type=int, help="the core to run on, where a process can be held to one")
+    parser.add_argument("--json", type=argparse.FileType("w"), metavar="FILE", help="write every run to a file, too")
+    options = parser.parse_args()
+    scenarios = options.scenario or list(SCENARIOS)
+    if not hasattr(os, "wait4"):
+        parser.error("this system does not tell what CPU time a child took")
+    if options.core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {options.core})
+
+    system = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
+    versions = {name: version(name) for name in PACKAGES}
+    print(f"{system}, {platform.machine()}; CPU time, user and system; {options.rounds} rounds")
+    print(", ".join(f"{name} {number}" for name, number in versions.items()))
+    if options.rounds < 100:
+        print("Below 100 rounds p99 is the maximum.")
+    reports = []
+    for environment in options.environments:
+        reports.append(measure(environment, scenarios, options.rounds))
+        show(reports[-1], scenarios)
+    if options.json:
+        facts = {"system": system, "versions": versions, "rounds": options.rounds, "core": options.core}
+        json.dump(facts | {"environments": reports}, options.json, indent=1)
+    return int(any(report["failed"] for report in reports))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""The files of an installed distribution that the host reads: entry_points.txt, METADATA, the manifest."""
+
+from __future__ import annotations
+
+
+class Manifest:
+    """What a wheel's build stamped into it.
+
+    Attributes:
+        api: The import name of the API built against; `None` when there is none.
+        version: That API's version.
+        fingerprint: That API's fingerprint.
+        provides: The import name of the API package that the distribution itself provides; `None` when there is none.
+        provides_fingerprint: Its fingerprint.
+        plugins: By group and name, the entry point, the contracts (`None` when not told) and the capabilities.
+        malformed: What is wrong with the file; empty when nothing is.
+    """
+
+    __slots__ = ("api", "fingerprint", "malformed", "plugins", "provides", "provides_fingerprint", "version")
+
+    def __init__(self, malformed: str = "") -> None:
+        self.malformed = malformed
+        self.api: str | None = None
+        self.version: str | None = None
+        self.fingerprint: str | None = None
+        self.provides: str | None = None
+        self.provides_fingerprint: str | None = None
+        self.plugins: dict[tuple[str, str], tuple[str, list[str] | None, list[str]]] = {}
+
+
+def parse_entry_points(text: str, group: str) -> list[tuple[str, str]]:
+    """Returns the names and values of one group, in the order of the file.
+
+    Args:
+        text: The content of an `entry_points.txt`, read as importlib-metadata reads it.
+        group: The group wanted; the lines of the others are checked all the same.
+
+    Raises:
+        ValueError: A line is neither a section nor `name = value`; the message names the line.
+    """
+    entries = []
+    section = None
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            section = line.strip("[]")
+        elif section is not None:
+            name, equals, value = line.partition("=")
+            if not equals:
+                raise ValueError(f"line {number} is not `name = value`: {line!r}")
+            if section == group:
+                entries.append((name.strip(), value.strip()))
+    return entries
+
+
+def parse_metadata(text: str) -> tuple[str, str, list[str]]:
+    """Returns the name, the version and the requirements that a METADATA file's header states.
+
+    Raises:
+        ValueError: There is not exactly one name and one version.
+    """
+    fields: dict[str, list[str]] = {"name": [], "version": [], "requires-dist": []}
+    values: list[str] = []
+    for line in text.splitlines():
+        if not line.strip():
+            break
+        if line[0] in " \t":  # a folded header goes on
+            if values:
+                values[-1] = f"{values[-1]} {line.strip()}"
+            continue
+        key, _, value = line.partition(":")
+        values = fields.get(key.strip().lower(), [])
+        values.append(value.strip())
+    for field in ("name", "version"):
+        if len(fields[field]) != 1 or not fields[field][0]:
+            raise ValueError(f"it has {len(fields[field])} `{field.title()}:` headers, not one")
+    return fields["name"][0], fields["version"][0], fields["requires-dist"]
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Returns the manifest that some JSON holds; a malformed one says what is wrong with it.
+
+    The shape is that of `pluginapi.Manifest`, which is not used here: the API package is not imported before it is
+    known to be the only one.
+    """
+    import json  # only those with a manifest to read pay for it
+
+    manifest = Manifest()
+    try:
+        content = json.loads(data)
+        if content["schema"] != 1:
+            return Manifest(f"its schema is {content['schema']!r}, this pluginhost reads 1; upgrade pluginhost")
+        if api := content["api"]:
+            manifest.api, manifest.version = _text(api["package"]), _text(api["version"])
+            manifest.fingerprint = _text(api["fingerprint"])
+        if provides := content["provides"]:
+            manifest.provides, manifest.provides_fingerprint = (
+                _text(provides["package"]),
+                _text(provides["fingerprint"]),
+            )
+        for plugin in content["plugins"]:
+            contracts = plugin["contracts"]
+            manifest.plugins[_text(plugin["group"]), _text(plugin["name"])] = (
+                _text(plugin["entry_point"]),
+                None if contracts is None else [_text(contract) for contract in contracts],
+                [_text(capability) for capability in plugin["capabilities"]],
+            )
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
+        return Manifest(f"{type(exc).__name__}: {exc}")
+    return manifest
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
