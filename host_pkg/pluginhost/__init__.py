@@ -3,14 +3,15 @@
 Imports point down, from the command to the ground:
 
 ```
-cli/                       the command
-manager                    PluginManager
-lifecycle                  init, the handle, shutdown
-loading                    import, look up, New(), assert the type
-identity      symbols      one copy of the API; what a module offers
-admission                  may it run
-discovery                  what is installed, from metadata alone
-errors        config       the codes and the settings
+cli/                                         the command
+manager                                      PluginManager
+lifecycle                                    init, the handle, shutdown
+loading        admission                     import, New(), assert the type; may it run
+identity       copies, names, requirements   one copy of the API; what admission checks
+discovery      symbols                       what is installed; what a module offers
+survey                                       distributions, candidates, rows
+index  metadata  process  config             the cache, the files read, the process, the settings
+errors         catalogue                     what goes wrong, and every code
 ```
 """
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 # Nothing is imported before it is asked for: a survey must not pay for what loads plugins.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pluginhost.admission import Row, Survey
     from pluginhost.errors import (
         ConfigurationError,
         Finding,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from pluginhost.lifecycle import Handle
     from pluginhost.manager import PluginManager
+    from pluginhost.survey import Row, Survey
     from pluginhost.symbols import Symbol
 
 __all__ = [
@@ -63,8 +64,8 @@ __all__ = [
 _ELSEWHERE = {
     "Handle": "lifecycle",
     "PluginManager": "manager",
-    "Row": "admission",
-    "Survey": "admission",
+    "Row": "survey",
+    "Survey": "survey",
     "Symbol": "symbols",
 }
 

@@ -16,52 +16,351 @@ class Code:
     Attributes:
         stage: Where on a plugin's way it is noticed.
         severity: `error` refuses or fails the plugin, `warning` tells.
-        meaning: One sentence for the documentation.
+        meaning: What is so, in one sentence.
+        cause: How it comes about.
+        mend: What to do about it.
     """
 
-    __slots__ = ("meaning", "severity", "stage")
+    __slots__ = ("cause", "meaning", "mend", "severity", "stage")
 
-    def __init__(self, stage: str, severity: Severity, meaning: str) -> None:
+    def __init__(self, stage: str, severity: Severity, meaning: str, cause: str, mend: str) -> None:
         self.stage = stage
         self.severity: Severity = severity
         self.meaning = meaning
+        self.cause = cause
+        self.mend = mend
+
+
+def _error(stage: str, meaning: str, cause: str, mend: str) -> Code:
+    return Code(stage, "error", meaning, cause, mend)
+
+
+def _warning(stage: str, meaning: str, cause: str, mend: str) -> Code:
+    return Code(stage, "warning", meaning, cause, mend)
 
 
 CODES: Final = {
-    "path-unreadable": Code("discovery", "error", "A folder or archive on the search path cannot be read."),
-    "metadata-unreadable": Code("discovery", "error", "A distribution's metadata file is missing or cannot be read."),
-    "metadata-malformed": Code("discovery", "error", "A distribution's metadata file does not have its format."),
-    "entry-point-malformed": Code("admission", "error", "An entry point's value is not `module` or `module:factory`."),
-    "name-clash": Code("admission", "error", "Several distributions register the same plugin name."),
-    "api-missing": Code("admission", "error", "The API distribution is not installed."),
-    "api-forked": Code("admission", "error", "The plugin was built against another API of the same version."),
-    "pin-missing": Code("admission", "error", "The plugin does not say which versions of the API it works with."),
-    "pin-malformed": Code("admission", "error", "A requirement of the plugin cannot be parsed."),
-    "pin-unsatisfied": Code("admission", "error", "The plugin's pin excludes the API version that is installed."),
-    "manifest-malformed": Code("admission", "error", "The manifest in the plugin's wheel cannot be read."),
-    "manifest-mismatch": Code("admission", "error", "The manifest and the entry point disagree."),
-    "disabled": Code("admission", "error", "The configuration switches the plugin off."),
-    "module-missing": Code("import", "error", "The entry point's module does not exist."),
-    "import-failed": Code("import", "error", "The entry point's module raised while it was imported."),
-    "symbol-missing": Code("lookup", "error", "The module does not have the symbol."),
-    "symbol-type": Code("lookup", "error", "The symbol is not of the type that was asked for."),
-    "factory-not-callable": Code("new", "error", "The factory is not something that can be called."),
-    "factory-failed": Code("new", "error", "The factory raised."),
-    "wrong-type": Code("type", "error", "The plugin is not an instance of the contract."),
-    "second-api-copy": Code("type", "error", "The plugin's contract comes from another copy of the API."),
-    "contract-broken": Code("type", "error", "The plugin derives from the contract but does not keep it."),
-    "init-failed": Code("init", "error", "The plugin's `init` raised."),
-    "call-failed": Code("call", "error", "A call of the plugin raised."),
-    "shutdown-failed": Code("shutdown", "error", "The plugin's `shutdown` raised."),
-    "plugin-unknown": Code("usage", "error", "No installed plugin has that name."),
-    "method-unknown": Code("usage", "error", "The plugin has no such method."),
-    "arguments-wrong": Code("usage", "error", "The arguments do not fit the method or the command."),
-    "configuration-wrong": Code("usage", "error", "A setting is unknown or has the wrong type."),
-    "wheel-unreadable": Code("usage", "error", "The file is not a wheel that can be read."),
-    "tool-missing": Code("usage", "error", "A command needs a package that is not installed."),
-    "tool-failed": Code("usage", "error", "A program that a command needs did not do its work."),
-    "target-unwritable": Code("usage", "error", "A file or folder cannot be written."),
-    "target-exists": Code("usage", "error", "A file or folder stands where one should be written."),
-    "manager-closed": Code("usage", "error", "The manager has shut down."),
+    # discovery
+    "path-unreadable": _error(
+        "discovery",
+        "A folder or archive on the search path cannot be read.",
+        "Its permissions forbid it, it is a loop of links or a damaged archive, or another package's finder raised.",
+        "Mend the permissions or the archive, or take the entry off PYTHONPATH or out of the .pth file that adds it.",
+    ),
+    "metadata-unreadable": _error(
+        "discovery",
+        "A metadata file of a distribution is missing or cannot be read.",
+        "An install or an uninstall broke off, permissions forbid it, or the file has more than a megabyte.",
+        "Reinstall the distribution, or remove its dist-info folder if nothing else of it is there.",
+    ),
+    "metadata-malformed": _error(
+        "discovery",
+        "A metadata file of a distribution does not have its format.",
+        "The file was edited or written by a faulty build: a line of entry_points.txt that is not `name = value`, text "
+        "that is not UTF-8, METADATA without exactly one name and one version.",
+        "Reinstall the distribution. The message names file and line; other distributions are not affected.",
+    ),
+    "distribution-leftover": _warning(
+        "discovery",
+        "A folder is what pip left of an uninstall that did not finish.",
+        "What pip removes, it first renames to begin with `~`; this it could not remove, mostly because a file was in "
+        "use.",
+        "Remove the folder.",
+    ),
+    # admission
+    "entry-point-malformed": _error(
+        "admission",
+        "An entry point's value is neither `module` nor `module:factory`.",
+        "The plugin's author wrote something else under `[project.entry-points]`.",
+        'The author writes `name = "module:New"`, or `name = "module"` when the factory is called New.',
+    ),
+    "name-invalid": _error(
+        "admission",
+        "The name of a plugin or of its distribution is not allowed.",
+        "It is empty or very long, holds a path, a control character, or letters that are not ASCII, which can look "
+        "like others.",
+        "The author chooses ASCII letters, digits, `-`, `_` and single dots.",
+    ),
+    "name-clash": _error(
+        "admission",
+        "Several distributions register the same plugin name.",
+        "Two plugins happen to be called alike, or one takes the place of another. There is no silent winner: all are "
+        "refused until one is picked.",
+        "Name the one you mean as NAME@DISTRIBUTION, set its `distribution` in the plugin's settings, or uninstall the "
+        "others.",
+    ),
+    "name-confusable": _error(
+        "admission",
+        "Two plugins' names differ only in case or in their separators.",
+        "Two plugins happen to be called nearly alike, or one wants to be taken for the other.",
+        "Name the one you mean as NAME@DISTRIBUTION, set its `distribution` in the plugin's settings, or uninstall the "
+        "other.",
+    ),
+    "version-invalid": _error(
+        "admission",
+        "The version of a plugin's distribution is not a version.",
+        "A build backend wrote what does not follow PEP 440, or the metadata was edited.",
+        "The author corrects the version and builds anew; until then uninstall it.",
+    ),
+    "distribution-shadowed": _warning(
+        "admission",
+        "A plugin's distribution is installed twice; the first on the search path counts.",
+        "PYTHONPATH, a target folder or a user site holds another copy, often of another version.",
+        "Uninstall the one that you do not mean. The message names both.",
+    ),
+    "api-missing": _error(
+        "admission",
+        "The API package is not installed.",
+        "The host was pointed at another API with `api` or `--api`, or the API's distribution was uninstalled.",
+        "Install the distribution that provides it, or correct the name; `--api none` is for groups without an API.",
+    ),
+    "api-duplicated": _error(
+        "admission",
+        "The API package is there more than once.",
+        "`pip install --target`, an editable install beside a wheel, a folder on PYTHONPATH or in a .pth file, or a "
+        "zip holds another copy. Two copies make two classes of each contract, neither of which is the other.",
+        "Uninstall the API until none is left, install the one that you want, and remove the other from the path.",
+    ),
+    "api-forked": _error(
+        "admission",
+        "The plugin was built against another API of the same version.",
+        "Somebody changed the API's contracts without changing its version, and built the plugin against that.",
+        "Install the API that both were built against, or build the plugin anew against the one that is installed.",
+    ),
+    "api-vendored": _error(
+        "admission",
+        "The plugin's distribution carries a copy of the API.",
+        "The author vendored it, under its own or another name, in a folder, an archive, or by a .pth file.",
+        "The author removes the copy and depends on the API's distribution; until then uninstall the plugin.",
+    ),
+    "pin-missing": _error(
+        "admission",
+        "The plugin does not say which versions of the API it works with.",
+        "Its dependencies do not name the API's distribution, name it without versions, or only under a marker that "
+        "does not hold here.",
+        'The author writes `dependencies = ["pluginapi~=1.0"]`, with the API\'s name and version, under [project].',
+    ),
+    "pin-malformed": _error(
+        "admission",
+        "A requirement of the plugin cannot be parsed.",
+        "Its metadata was written by hand or by an old tool.",
+        "The author corrects the requirement and builds anew.",
+    ),
+    "pin-unsatisfied": _error(
+        "admission",
+        "The plugin's pin excludes the version of the API that is installed.",
+        "The plugin was made for another API version, or the API was upgraded or downgraded after it was installed.",
+        "Install a version of the plugin made for the installed API, or the API that the plugin and all others take.",
+    ),
+    "python-unsatisfied": _error(
+        "admission",
+        "The plugin is not made for this Python.",
+        "Its `Requires-Python` excludes the interpreter that runs the host; the folder is perhaps another Python's.",
+        "Install a version of the plugin for this Python, or run the application on one that it takes.",
+    ),
+    "dependency-missing": _error(
+        "admission",
+        "A distribution that the plugin needs is not installed.",
+        "The plugin was installed with `--no-deps`, an extra that its entry point names was not asked for, or the "
+        "other was uninstalled.",
+        "Install it; the hint has the command.",
+    ),
+    "dependency-unsatisfied": _error(
+        "admission",
+        "A distribution that the plugin needs is installed in a version that it does not take.",
+        "Something else asked for that version; the message names who.",
+        "Install a version that all of them take, or run the plugin where the others are not.",
+    ),
+    "manifest-malformed": _error(
+        "admission",
+        "The manifest in the plugin's wheel cannot be read.",
+        "The file was edited, or written by a later pluginapi than this host knows.",
+        "Reinstall the plugin; if the message speaks of a schema, upgrade pluginhost.",
+    ),
+    "manifest-mismatch": _error(
+        "admission",
+        "The manifest and the entry point disagree.",
+        "`entry_points.txt` or the manifest was edited after the wheel was built.",
+        "Reinstall the plugin, or build it anew.",
+    ),
+    "module-shadows": _error(
+        "admission",
+        "The plugin's module is called like one of Python, of the host or of the API.",
+        "The entry point names such a module, which would be imported in the plugin's place or hide the real one.",
+        "The author gives the module a name of its own.",
+    ),
+    "module-foreign": _error(
+        "admission",
+        "The plugin's module is not its own distribution's.",
+        "The entry point names another distribution's module, two distributions brought the same file, or the file was "
+        "put there by hand.",
+        "The author names a module of the plugin's own; reinstall a distribution whose file was overwritten.",
+    ),
+    "native-incompatible": _error(
+        "admission",
+        "An extension module of the plugin was built for another interpreter or platform.",
+        "The wheel was installed with another Python, or copied from another machine.",
+        "Reinstall the plugin with the Python that runs the host.",
+    ),
+    "disabled": _error(
+        "admission",
+        "The settings switch the plugin off.",
+        "`enabled` is false in the plugin's settings.",
+        "Set it to true.",
+    ),
+    # loading
+    "module-missing": _error(
+        "import",
+        "The entry point's module does not exist.",
+        "The install broke off, the files were removed, or the author's entry point is wrong.",
+        "Reinstall the plugin; if that does not help, its author corrects the entry point.",
+    ),
+    "import-failed": _error(
+        "import",
+        "The entry point's module raised while it was imported.",
+        "A fault of the plugin, or a dependency that is missing or has changed.",
+        "`--traceback` shows where; `pip check` tells what is missing.",
+    ),
+    "symbol-missing": _error(
+        "lookup",
+        "The module does not have the symbol.",
+        "The entry point names a factory that is not there, or a caller looked up a name that is not; the hint has the "
+        "nearest.",
+        "Correct the name.",
+    ),
+    "symbol-type": _error(
+        "lookup",
+        "The symbol is not of the type that was asked for.",
+        "The caller expects another type than the plugin documents, or the plugin bound something else to the name.",
+        "Ask for the type that the plugin documents.",
+    ),
+    "factory-not-callable": _error(
+        "new",
+        "The factory is not something that can be called.",
+        "The entry point names a value, not a function or a class.",
+        "The author writes `def New():`, returning the plugin.",
+    ),
+    "factory-failed": _error(
+        "new",
+        "The factory raised.",
+        "A fault of the plugin; a factory should do no work, which belongs into `init`.",
+        "`--traceback` shows where.",
+    ),
+    "wrong-type": _error(
+        "type",
+        "The plugin is not an instance of the contract.",
+        "The factory returned something else, or the caller asked for a contract that the plugin does not implement.",
+        "The author derives the class from the contract; a caller asks for a contract that the plugin has.",
+    ),
+    "second-api-copy": _error(
+        "type",
+        "The plugin's contract comes from another copy of the API.",
+        "The plugin carries or loads a copy, so that its class derives from a class that only looks like the host's.",
+        "The author removes the copy, which the message names, and imports the API that is installed.",
+    ),
+    "api-replaced": _error(
+        "type",
+        "A plugin replaced a module of the API while it was imported.",
+        "It put something else under the API's name into `sys.modules`.",
+        "Uninstall the plugin. The host has put its own module back.",
+    ),
+    "contract-broken": _error(
+        "type",
+        "The plugin derives from the contract but does not keep it.",
+        "An attribute is missing or of another type, or a method is `async` where the contract's is not.",
+        "The author adds what the message names.",
+    ),
+    "process-changed": _warning(
+        "import",
+        "A plugin changed something of the whole process while it was imported or made.",
+        "It set sys.path, the environment, a signal handler, a hook or the like at import; the host has undone what it "
+        "could.",
+        "The author leaves the process alone, and begins the plugin's work in `init`.",
+    ),
+    "init-failed": _error(
+        "init",
+        "The plugin's `init` raised.",
+        "Its configuration lacks something, or what it needs is not there.",
+        "Check the plugin's `config`; `--traceback` shows where.",
+    ),
+    "call-failed": _error(
+        "call",
+        "A call of the plugin raised.",
+        "The arguments have no answer, or a fault of the plugin.",
+        "Change the arguments; `--traceback` shows where.",
+    ),
+    "shutdown-failed": _error(
+        "shutdown",
+        "The plugin's `shutdown` raised.",
+        "A fault of the plugin; the others were shut down all the same.",
+        "Tell its author; what it held may be left behind.",
+    ),
+    # usage
+    "plugin-unknown": _error(
+        "usage",
+        "No installed plugin has that name.",
+        "A mistyped name, another `--group`, or another environment than the one with the plugin.",
+        "`pluginhost list` shows what there is.",
+    ),
+    "method-unknown": _error(
+        "usage",
+        "The plugin has no such method.",
+        "A mistyped name; `init` and `shutdown` are the host's to call.",
+        "The hint lists the plugin's methods.",
+    ),
+    "arguments-wrong": _error(
+        "usage",
+        "The arguments do not fit the method or the command.",
+        "Too few or too many, or one cannot be converted to the type that the method declares.",
+        "The hint shows what is wanted.",
+    ),
+    "code-unknown": _error(
+        "usage",
+        "There is no such code.",
+        "A mistyped code, or one of another version.",
+        "The hint has the nearest.",
+    ),
+    "configuration-wrong": _error(
+        "usage",
+        "A setting is unknown or has the wrong type.",
+        "A mistyped key or value; the message has its path.",
+        "Write what the hint says.",
+    ),
+    "wheel-unreadable": _error(
+        "usage",
+        "The file is not a wheel that can be read.",
+        "It is not there, damaged, not a wheel, or holds no plugin of the group.",
+        "Give the path of a `.whl`, and its `--group`.",
+    ),
+    "tool-missing": _error(
+        "usage",
+        "A command needs a package that is not installed.",
+        "It is needed by that command alone, and so not a dependency.",
+        "Install it; the hint has the command.",
+    ),
+    "tool-failed": _error(
+        "usage",
+        "A program that a command needs did not do its work.",
+        "The message has its last line.",
+        "Upgrade or reinstall it.",
+    ),
+    "target-unwritable": _error(
+        "usage",
+        "A file or folder cannot be written.",
+        "Its folder is not there, or its permissions forbid it.",
+        "Choose another place.",
+    ),
+    "target-exists": _error(
+        "usage",
+        "A file or folder stands where one should be written.",
+        "The command was given the name of something that is there.",
+        "Choose another name; nothing was changed.",
+    ),
+    "manager-closed": _error(
+        "usage",
+        "The manager has shut down.",
+        "It was used after `close()` or after its `with` block.",
+        "Make a new PluginManager.",
+    ),
 }
-"""Every code there is; a Finding takes no other."""
+"""Every code; a Finding takes no other."""

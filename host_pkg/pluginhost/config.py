@@ -15,13 +15,17 @@ class PluginSettings:
 
     Attributes:
         enabled: Whether the plugin may run.
+        distribution: Which distribution's plugin is meant, where several share the name; empty when any.
         config: What the plugin's `init` finds in `host.config`.
     """
 
-    __slots__ = ("config", "enabled")
+    __slots__ = ("config", "distribution", "enabled")
 
-    def __init__(self, enabled: bool = True, config: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, enabled: bool = True, config: Mapping[str, object] | None = None, distribution: str = ""
+    ) -> None:
         self.enabled = enabled
+        self.distribution = distribution
         self.config = config or {}
 
 
@@ -46,7 +50,10 @@ def _settings(path: str, settings: Mapping[str, object]) -> PluginSettings:
         raise _wrong(f"{path}.enabled is {enabled!r}", "write true or false")
     if not isinstance(config, dict):
         raise _wrong(f"{path}.config is {config!r}", "write a table")
-    return PluginSettings(enabled, config)
+    distribution = settings.get("distribution", "")
+    if not isinstance(distribution, str):
+        raise _wrong(f"{path}.distribution is {distribution!r}", "write the name of a distribution")
+    return PluginSettings(enabled, config, distribution)
 
 
 def _wrong(message: str, hint: str) -> ConfigurationError:

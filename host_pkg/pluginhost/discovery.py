@@ -11,17 +11,24 @@ import sys
 
 from pluginhost.errors import Finding
 from pluginhost.index import search_path, signature
+from pluginhost.metadata import (
+    parse_editable,
+    parse_entry_points,
+    parse_manifest,
+    parse_metadata,
+    parse_record,
+)
+from pluginhost.survey import Candidate, Distribution, Facts
 
 # `typing` is not imported on the road of a survey; type checkers know this name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Final, TypeAlias
 
     from importlib_metadata import Distribution as _Distribution
 
     from pluginhost.index import Signature
-    from pluginhost.metadata import Manifest
 
     # What a finder of importlib-metadata, or of the standard library, yields.
     Foreign: TypeAlias = _Distribution
@@ -32,90 +39,6 @@ FILE_LIMIT: Final = 1 << 20
 MANIFEST: Final = "extra_metadata/pluginapi.json"
 
 
-class Distribution:
-    """An installed distribution, as far as admission needs it.
-
-    Attributes:
-        name: Its name as its metadata writes it.
-        version: Its version.
-        origin: The folder or archive on the search path where it is found.
-        info: Its metadata folder.
-        requires: Its `Requires-Dist` lines.
-        manifest: What its build stamped; `None` for a wheel of another build backend.
-    """
-
-    __slots__ = ("info", "manifest", "name", "origin", "requires", "version")
-
-    def __init__(
-        self,
-        name: str,
-        version: str,
-        origin: str,
-        info: str,
-        requires: list[str] | None = None,
-        manifest: Manifest | None = None,
-    ) -> None:
-        self.name = name
-        self.version = version
-        self.origin = origin
-        self.info = info
-        self.requires = requires or []
-        self.manifest = manifest
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}"
-
-    def to_plain(self) -> tuple[str, str, str, str]:
-        """Returns what identifies it, for the index; what it was judged from stays behind."""
-        return self.name, self.version, self.origin, self.info
-
-
-class Candidate:
-    """A discovered plugin, nothing of it imported.
-
-    Attributes:
-        group: The entry-point group.
-        name: The entry point's name.
-        value: The entry point's value as written.
-        distribution: The distribution that registers it. Group, name and distribution are its identity.
-        module: The module that the value names.
-        factory: The factory that the value names; `New` when it names a module alone.
-    """
-
-    __slots__ = ("distribution", "factory", "group", "module", "name", "value")
-
-    def __init__(self, group: str, name: str, value: str, distribution: Distribution) -> None:
-        self.group = group
-        self.name = name
-        self.value = value
-        self.distribution = distribution
-        module, _, factory = value.partition("[")[0].partition(":")
-        self.module = module.strip()
-        self.factory = factory.strip() or "New"
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.distribution})"
-
-
-class Discovery:
-    """What there is.
-
-    Attributes:
-        candidates: The plugins of one group, sorted by name and distribution.
-        api: The API distribution; `None` when it is not installed or was not asked for.
-        findings: What is wrong with distributions and folders.
-        seen: The signature of every file and folder that this was read from; `None` when some of it has none.
-    """
-
-    __slots__ = ("api", "candidates", "findings", "seen")
-
-    def __init__(self) -> None:
-        self.candidates: list[Candidate] = []
-        self.api: Distribution | None = None
-        self.findings: list[Finding] = []
-        self.seen: dict[str, Signature] | None = {}
-
-
 def discover(group: str, api: str | None = None, path: Sequence[str] | None = None) -> Discovery:
     """Returns the plugins that are installed, and the API distribution; imports nothing of either.
 
@@ -124,28 +47,16 @@ def discover(group: str, api: str | None = None, path: Sequence[str] | None = No
         api: The import name of the API package; `None` for a group that has no API.
         path: The folders and archives to search; `sys.path` and the other finders when left out.
     """
-    from pluginhost.metadata import parse_entry_points  # what the index answers does without it
-
-    scan = _Scan()
-    for origin, info in scan.unshadowed(path):
-        try:
-            data = scan.read(info, "entry_points.txt")
-            entries = parse_entry_points(data.decode(), group) if data else []
-        except (OSError, ValueError) as exc:
-            scan.report(info, "entry_points.txt", exc)
-            continue
-        if entries and (distribution := scan.distribution(origin, info)):
-            scan.found.candidates += [Candidate(group, *entry, distribution) for entry in entries]
-    scan.found.candidates.sort(key=lambda candidate: (candidate.name, candidate.distribution.name))
+    found = Discovery(path)
+    found.find_candidates(group)
     if api is not None:
-        scan.found.api = scan.api(api)
-    return scan.found
+        found.find_api(api)
+    return found
 
 
 def read_archive(path: str) -> list[Distribution]:
     """Returns the distributions in an archive, such as the one in a wheel file, without those that cannot be read."""
-    scan = _Scan()
-    return [found for origin, info in scan.unshadowed([path]) if (found := scan.distribution(origin, info))]
+    return Discovery([path]).distributions()
 
 
 def normalize(name: str) -> str:
@@ -156,54 +67,101 @@ def normalize(name: str) -> str:
     return name
 
 
-class _Scan:
-    """One pass over the search path, and what it left: distributions, findings, signatures."""
+class Discovery:
+    """One pass over the search path, and what it found.
 
-    __slots__ = ("_distributions", "found")
+    Attributes:
+        path: The folders and archives that were searched.
+        candidates: The plugins of one group, sorted by name and distribution.
+        api: The API distribution; `None` when it is not installed or was not asked for.
+        findings: What is wrong with distributions and folders.
+        seen: The signature of every file and folder that was read; `None` when something has none.
+    """
 
-    def __init__(self) -> None:
-        self.found = Discovery()
-        self._distributions: dict[str, tuple[str, str | Foreign]] = {}
+    __slots__ = ("_shadowed", "_unshadowed", "api", "candidates", "findings", "path", "seen")
 
-    def unshadowed(self, path: Sequence[str] | None) -> Iterable[tuple[str, str | Foreign]]:
-        """Returns where each distribution is and what it is; the first of a name on the path shadows the others."""
-        for origin, name, info in self._everything(path):
-            self._distributions.setdefault(name, (origin, info))
-        return self._distributions.values()
+    def __init__(self, path: Sequence[str] | None = None) -> None:
+        self.path = search_path() if path is None else list(path)
+        self.candidates: list[Candidate] = []
+        self.api: Distribution | None = None
+        self.findings: list[Finding] = []
+        self.seen: dict[str, Signature] | None = {}
+        self._unshadowed: dict[str, tuple[str, str | Foreign]] = {}
+        self._shadowed: dict[str, list[str]] = {}
+        for origin, name, info in self._everything(only_path=path is not None):
+            first = self._unshadowed.setdefault(name, (origin, info))
+            if first[1] is not info:
+                self._shadowed.setdefault(name, []).append(_place(info))
 
-    def distribution(self, origin: str, info: str | Foreign) -> Distribution | None:
-        """Returns a distribution with its metadata, or leaves a finding."""
-        from pluginhost.metadata import parse_manifest, parse_metadata
-
-        file = "PKG-INFO" if isinstance(info, str) and info.lower().endswith(".egg-info") else "METADATA"
-        try:
-            data = self.read(info, file)
-            if data is None:
-                raise OSError("the file is missing")
-            name, version, requires = parse_metadata(data.decode())
-            file = MANIFEST
-            stamp = self.read(info, file)
-        except (OSError, ValueError) as exc:
-            self.report(info, file, exc)
-            return None
-        return Distribution(name, version, origin, _place(info), requires, (stamp and parse_manifest(stamp)) or None)
-
-    def api(self, package: str) -> Distribution | None:
-        """Returns the distribution that provides an API package: the one called as it, else the one stamped with it."""
-        from pluginhost.metadata import parse_manifest
-
-        if found := self._distributions.get(normalize(package)):
-            return self.distribution(*found)
-        for origin, info in self._distributions.values():
+    def find_candidates(self, group: str) -> None:
+        """Finds the plugins that register under a group."""
+        for name, (origin, info) in self._unshadowed.items():
             try:
-                data = self.read(info, MANIFEST)
+                data = self._read(info, "entry_points.txt")
+                entries = parse_entry_points(data.decode(), group) if data else []
+            except (OSError, ValueError) as exc:
+                self._unreadable(info, "entry_points.txt", exc)
+                continue
+            if entries and (distribution := self._distribution(name, origin, info)):
+                self.candidates += [Candidate(group, *entry, distribution) for entry in entries]
+        self.candidates.sort(key=lambda candidate: (candidate.name, candidate.distribution.name))
+
+    def find_api(self, package: str) -> None:
+        """Finds the distribution that provides an API package: the one called as it, else the one stamped with it."""
+        key = normalize(package)
+        if key in self._unshadowed:
+            self.api = self._distribution(key, *self._unshadowed[key])
+            return
+        for name, (origin, info) in self._unshadowed.items():
+            try:
+                data = self._read(info, MANIFEST)
             except OSError:
                 continue
             if data and parse_manifest(data).provides == package:
-                return self.distribution(origin, info)
-        return None
+                self.api = self._distribution(name, origin, info)
+                return
 
-    def read(self, info: str | Foreign, file: str) -> bytes | None:
+    def distributions(self) -> list[Distribution]:
+        """Returns every distribution that is not shadowed and can be read."""
+        found = (self._distribution(name, *where) for name, where in self._unshadowed.items())
+        return [distribution for distribution in found if distribution]
+
+    def installed(self, name: str) -> str | None:
+        """Returns the version of an installed distribution; `None` when it is not installed."""
+        where = self._unshadowed.get(normalize(name))
+        if where is None:
+            return None
+        if isinstance(where[1], str):
+            # The folder's name has it: `name-version.dist-info`, `name-version-py3.x.egg-info`.
+            version = os.path.basename(where[1]).rpartition(".")[0].partition("-")[2].partition("-")[0]
+            if version:
+                return version
+        distribution = self._distribution(normalize(name), *where)
+        return distribution.version if distribution else None
+
+    def _distribution(self, key: str, origin: str, info: str | Foreign) -> Distribution | None:
+        """Returns a distribution with all that admission judges it by, or leaves a finding."""
+        file = "PKG-INFO" if isinstance(info, str) and info.lower().endswith(".egg-info") else "METADATA"
+        try:
+            data = self._read(info, file)
+            if data is None:
+                raise OSError("the file is missing")
+            name, version, requires_python, requires = parse_metadata(data.decode())
+            file = MANIFEST
+            stamp = self._read(info, file)
+            file = "RECORD"
+            record = self._read(info, file)
+            files = None if record is None else parse_record(record.decode())
+            file = "direct_url.json"
+            editable = parse_editable(self._read(info, file) or b"")
+        except (OSError, ValueError) as exc:
+            self._unreadable(info, file, exc)
+            return None
+        manifest = parse_manifest(stamp) if stamp is not None else None
+        facts = Facts(requires, requires_python, manifest, files, editable, self._shadowed.get(key))
+        return Distribution(name, version, origin, _place(info), facts)
+
+    def _read(self, info: str | Foreign, file: str) -> bytes | None:
         """Returns the content of a distribution's metadata file; `None` when there is none.
 
         Raises:
@@ -220,19 +178,19 @@ class _Scan:
             with open(path, "rb", buffering=0) as stream:
                 data = stream.read(FILE_LIMIT + 1)
         except (FileNotFoundError, NotADirectoryError):
-            if self.found.seen is not None:
-                del self.found.seen[path]
+            if self.seen is not None:
+                del self.seen[path]
                 self._sign(os.path.dirname(path))  # the folder shows when the file comes
             return None
         if len(data) > FILE_LIMIT:
             raise OSError(f"it has more than {FILE_LIMIT:,} bytes")
         return data
 
-    def report(self, info: str | Foreign, file: str, exc: Exception) -> None:
+    def _unreadable(self, info: str | Foreign, file: str, exc: Exception) -> None:
         """Leaves the finding that a distribution's file cannot be used."""
         place = _place(info)
         stem = os.path.basename(place).rpartition(".")[0].partition("-")[0]
-        self.found.findings.append(
+        self.findings.append(
             Finding(
                 "metadata-unreadable" if isinstance(exc, OSError) else "metadata-malformed",
                 f"{place}{os.sep}{file}: {exc}; whatever {stem} registers is left out",
@@ -241,25 +199,25 @@ class _Scan:
             )
         )
 
-    def _everything(self, path: Sequence[str] | None) -> Iterator[tuple[str, str, str | Foreign]]:
+    def _everything(self, *, only_path: bool) -> Iterator[tuple[str, str, str | Foreign]]:
         """Yields origin, normalised name and metadata folder of every distribution, shadowed ones too."""
-        if path is not None:
-            yield from self._on_path(path)
+        if only_path:
+            yield from self._on_path()
             return
         for finder in sys.meta_path:
             module = getattr(finder, "__module__", "")
             if getattr(finder, "__name__", "") == "PathFinder" and module == "_frozen_importlib_external":
-                yield from self._on_path(search_path())
+                yield from self._on_path()
             elif hasattr(finder, "find_distributions") and module != "importlib_metadata":
-                self.found.seen = None
+                self.seen = None
                 yield from self._foreign(f"finder {finder!r}", finder=finder)
 
-    def _on_path(self, path: Iterable[str]) -> Iterator[tuple[str, str, str | Foreign]]:
-        for folder in path:
+    def _on_path(self) -> Iterator[tuple[str, str, str | Foreign]]:
+        for folder in self.path:
             self._sign(folder)
             if folder.lower().endswith(".egg"):
                 if os.path.isdir(folder):
-                    self.found.seen = None
+                    self.seen = None
                 yield from self._foreign(folder)
                 continue
             try:
@@ -274,9 +232,13 @@ class _Scan:
                 continue
             for child in children:
                 low = child.lower()
-                if low.endswith((".dist-info", ".egg-info")):
-                    name = normalize(low.rpartition(".")[0].partition("-")[0])
-                    yield folder, name, f"{folder}{os.sep}{child}"
+                if not low.endswith((".dist-info", ".egg-info")):
+                    continue
+                if child.startswith("~"):
+                    self._leftover(f"{folder}{os.sep}{child}")
+                    continue
+                name = normalize(low.rpartition(".")[0].partition("-")[0])
+                yield folder, name, f"{folder}{os.sep}{child}"
 
     def _foreign(self, origin: str, finder: object = None) -> Iterator[tuple[str, str, Foreign]]:
         """Yields what only importlib-metadata can read: archives, eggs, the distributions of other finders."""
@@ -295,12 +257,22 @@ class _Scan:
 
     def _unsearchable(self, origin: str, what: str) -> None:
         hint = "mend its permissions, or take it off sys.path (PYTHONPATH, a .pth file)"
-        self.found.findings.append(Finding("path-unreadable", f"{origin} {what}", hint, origin))
+        self.findings.append(Finding("path-unreadable", f"{origin} {what}", hint, origin))
+
+    def _leftover(self, path: str) -> None:
+        self.findings.append(
+            Finding(
+                "distribution-leftover",
+                f"{path} is what pip left of an uninstall that did not finish; it is passed over",
+                f"remove the folder: {path}",
+                path,
+            )
+        )
 
     def _sign(self, path: str) -> None:
         """Notes what a file or folder is like before it is read, so that a change meanwhile shows later."""
-        if self.found.seen is not None:
-            self.found.seen[path] = signature(path)
+        if self.seen is not None:
+            self.seen[path] = signature(path)
 
 
 def _place(info: str | Foreign) -> str:

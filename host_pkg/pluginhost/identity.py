@@ -1,8 +1,8 @@
 """One copy of the API in one process: a contract is the host's class, by identity and never by name.
 
-What Go's checked type assertion does after `Lookup`: the object that a factory returned is asked for its real class,
-and the host's contract must be among the classes it derives from. `isinstance` is not asked: a `__class__` property or
-`ABCMeta.register` make it say yes.
+Asserted once a plugin is made, as Go's checked type assertion does after `Lookup`: the object that a factory returned
+is asked for its real class, and the host's contract must be among the classes it derives from. `isinstance` is not
+asked: a `__class__` property or `ABCMeta.register` make it say yes. What can be told before the import, `copies` tells.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from importlib import import_module
 from pluginhost.errors import ConfigurationError, Finding, PluginTypeError
 
 if typing.TYPE_CHECKING:
-    from pluginhost.discovery import Candidate
+    from types import ModuleType
+
+    from pluginhost.survey import Candidate
 
 _MRO = type.__dict__["__mro__"]
 
@@ -54,6 +56,35 @@ def import_contracts(package: str | None) -> dict[str, type]:
         ) from exc
     named = {name: cls for name, cls in vars(module).items() if isinstance(cls, type) and issubclass(cls, base)}
     return {"Plugin": base} | named
+
+
+def held_modules(contracts: list[type]) -> dict[str, ModuleType]:
+    """Returns the modules of the API as this process holds them, by name."""
+    packages = {contract.__module__.partition(".")[0] for contract in contracts}
+    return {name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages}
+
+
+def require_held(held: dict[str, ModuleType], candidate: Candidate) -> None:
+    """Returns if the process still holds the same modules of the API; puts them back if not.
+
+    Raises:
+        PluginTypeError: A plugin replaced one of them.
+    """
+    replaced = sorted(name for name, module in held.items() if sys.modules.get(name) is not module)
+    if not replaced:
+        return
+    found = sys.modules.get(replaced[0])
+    sys.modules.update(held)
+    raise PluginTypeError(
+        Finding(
+            "api-replaced",
+            f"{candidate}: importing {candidate.module} replaced {', '.join(replaced)} of the host by "
+            f"{getattr(found, '__file__', None) or found!r}; it is put back",
+            f"tell the author of {candidate.distribution.name}; until then: "
+            f"pip uninstall {candidate.distribution.name}",
+            candidate.distribution.info,
+        )
+    )
 
 
 def require_contracts(obj: object, wanted: list[type], candidate: Candidate) -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
-    from pluginhost.discovery import Candidate
     from pluginhost.loading import Loaded
+    from pluginhost.survey import Candidate
 
 P = TypeVar("P", bound=pluginapi.Plugin)
 T = TypeVar("T")

@@ -14,6 +14,7 @@ from stevedore.named import NamedExtensionManager
 
 from pluginhost import identity, symbols
 from pluginhost.errors import Finding, PluginFactoryError, PluginImportError, describe
+from pluginhost.process import ProcessState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from stevedore.extension import ExtensionManager
 
-    from pluginhost.discovery import Candidate
+    from pluginhost.survey import Candidate
 
 
 class Loaded:
@@ -31,14 +32,16 @@ class Loaded:
         candidate: What was admitted.
         module: Its module.
         plugin: What its factory returned.
+        findings: What it changed of the process while it was imported and made.
     """
 
-    __slots__ = ("candidate", "module", "plugin")
+    __slots__ = ("candidate", "findings", "module", "plugin")
 
-    def __init__(self, candidate: Candidate, module: ModuleType, plugin: object) -> None:
+    def __init__(self, candidate: Candidate, module: ModuleType, plugin: object, findings: list[Finding]) -> None:
         self.candidate = candidate
         self.module = module
         self.plugin = plugin
+        self.findings = findings
 
 
 def load(candidate: Candidate, contracts: list[type]) -> Loaded:
@@ -54,9 +57,14 @@ def load(candidate: Candidate, contracts: list[type]) -> Loaded:
         PluginFactoryError: The factory cannot be called, or raised.
         PluginTypeError: What it returned is not the contract.
     """
-    extension = _Extensions(candidate).only()
-    identity.require_contracts(extension, contracts, candidate)
-    return Loaded(candidate, sys.modules[candidate.module], extension)
+    state, api = ProcessState(), identity.held_modules(contracts)
+    try:
+        plugin = _Extensions(candidate).only()
+    finally:
+        changes = [_changed(candidate, change) for change in state.restore()]
+        identity.require_held(api, candidate)
+    identity.require_contracts(plugin, contracts, candidate)
+    return Loaded(candidate, sys.modules[candidate.module], plugin, changes)
 
 
 class _Extensions(NamedExtensionManager[Any]):
@@ -148,13 +156,21 @@ def _import(candidate: Candidate) -> ModuleType:
         raise PluginImportError(_raised("import-failed", candidate, f"import {candidate.module}", exc)) from exc
 
 
+def _changed(candidate: Candidate, change: str) -> Finding:
+    return Finding(
+        "process-changed",
+        f"{candidate}: importing {candidate.module} and calling {candidate.factory}() changed {change}",
+        f"tell the author of {candidate.distribution.name}: a plugin leaves the process as it found it",
+        candidate.distribution.info,
+    )
+
+
 def _raised(code: str, candidate: Candidate, what: str, exc: BaseException) -> Finding:
     return Finding(
         code,
         f"{candidate}: {what} raised {describe(exc)}",
-        f"pluginhost call {candidate.name} --traceback shows where; pip check tells what is missing"
-        if isinstance(exc, ImportError)
-        else f"tell the author of {candidate.distribution.name}; --traceback shows where",
+        ("pip check tells what is missing; else " if isinstance(exc, ImportError) else "")
+        + f"tell the author of {candidate.distribution.name}; --traceback shows where",
         _where(exc),
     )
 

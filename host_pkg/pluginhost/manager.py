@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from _thread import RLock  # threading itself is an import more
 
-from pluginhost import admission, discovery
 from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginNotFound
 from pluginhost.index import Index
+from pluginhost.survey import Row, Survey
 
 # `typing` and `logging` are not imported on the road of a survey, and neither is what loads plugins: each costs more
 # than the survey itself. Type checkers know this name.
@@ -43,7 +43,8 @@ class PluginManager:
         Args:
             group: The entry-point group under which plugins register.
             api: The import name of the API package that host and plugins share; `None` for a group that has none.
-            plugins: By plugin name, its settings: `enabled` (true or false) and `config` (a table for its `init`).
+            plugins: By plugin name, its settings: `enabled` (true or false), `config` (a table for its `init`) and
+                `distribution` (whose plugin is meant, where several share the name).
 
         Raises:
             ConfigurationError: A setting is unknown or of the wrong type.
@@ -55,53 +56,69 @@ class PluginManager:
             from pluginhost.config import plugin_settings
 
             self._settings = plugin_settings(plugins)
-        self._handles: dict[str, Handle] = {}
-        self._failures: dict[str, PluginHostError] = {}
+        self._handles: dict[tuple[str, str], Handle] = {}  # by plugin and distribution, in the order of their start
+        self._named: dict[str, Handle] = {}  # the same, by the names under which they were asked for
+        self._failures: dict[tuple[str, str], PluginHostError] = {}
         self._logged: set[Finding] = set()
         self._closed = False
         self._lock = RLock()
 
-    def survey(self) -> admission.Survey:
+    def survey(self) -> Survey:
         """Returns a row for each installed plugin, and what is wrong with distributions; imports none of them."""
         stored = Index(self.group, self.api)
         known = stored.load()
         if known is not None:
-            survey = admission.Survey.from_plain(known)
+            survey = Survey.from_plain(known)
         else:
+            from pluginhost import admission, discovery  # what the index answers does without them
+
             found = discovery.discover(self.group, self.api)
             survey = admission.admit(found, self.api)
             stored.store(found.seen, survey.to_plain())
         for row in survey:
-            row.enabled = row.name not in self._settings or self._settings[row.name].enabled
+            if settings := self._settings.get(row.name):
+                row.enabled = settings.enabled
+                if settings.distribution == row.distribution:
+                    row.pick()
         return survey
 
-    def survey_wheel(self, wheel: str) -> admission.Survey:
-        """Returns the survey of a wheel file's plugins, judged by the API that is installed here.
+    def row(self, name: str) -> Row:
+        """Returns a plugin's row of the survey.
 
         Args:
-            wheel: The path of a `.whl`; nothing of it is installed or imported.
-        """
-        found = discovery.discover(self.group, path=[wheel])
-        found.api = discovery.discover(self.group, self.api).api
-        return admission.admit(found, self.api)
-
-    def row(self, name: str) -> admission.Row:
-        """Returns a plugin's row of the survey.
+            name: The plugin's name; `NAME@DISTRIBUTION` picks one of several that share the name.
 
         Raises:
             PluginNotFound: No installed plugin has that name; the error names the nearest.
         """
         survey = self.survey()
+        plugin, _, distribution = name.partition("@")
         for row in survey:
-            if row.name == name:
+            if row.name == plugin and distribution in ("", row.distribution):
+                if distribution:
+                    row.pick()
                 return row
+        if distribution:
+            raise self._not_found(name, [f"{row.name}@{row.distribution}" for row in survey])
         raise self._not_found(name, [row.name for row in survey])
+
+    def survey_wheel(self, wheel: str) -> Survey:
+        """Returns the survey of a wheel file's plugins, judged by what is installed here.
+
+        Args:
+            wheel: The path of a `.whl`; nothing of it is installed or imported.
+        """
+        from pluginhost import admission, discovery
+
+        found = discovery.discover(self.group, self.api)
+        found.candidates = discovery.discover(self.group, path=[wheel]).candidates
+        return admission.admit(found, self.api)
 
     def get(self, name: str, contract: TypeForm[P]) -> P:
         """Returns a plugin, started at the first call and the same object each time.
 
         Args:
-            name: The plugin's name.
+            name: The plugin's name; `NAME@DISTRIBUTION` picks one of several that share the name.
             contract: The contract that it must implement, such as `Greeter`.
 
         Raises:
@@ -124,7 +141,10 @@ class PluginManager:
         """
         with self._lock:
             self._require_open()
-            return self._handles.get(name) or self._start(self.row(name))
+            handle = self._named.get(name)
+            if handle is None:
+                handle = self._named[name] = self._handle(self.row(name))
+            return handle
 
     def all(self, contract: TypeForm[P]) -> dict[str, P]:
         """Returns every plugin that implements a contract, by name; what fails is logged and left out.
@@ -143,7 +163,7 @@ class PluginManager:
                 if row.state == "disabled" or not _may_implement(row, contract, contracts):
                     continue
                 try:
-                    handle = self._handles.get(row.name) or self._start(row)
+                    handle = self._handle(row)
                 except PluginHostError:
                     continue  # logged where it arose
                 if handle.implements(contract):
@@ -154,12 +174,13 @@ class PluginManager:
         """Shuts down what was started, in reverse order; what fails is logged. A second call does nothing."""
         with self._lock:
             self._closed = True
+            self._named.clear()
             while self._handles:
                 _, handle = self._handles.popitem()
                 try:
                     handle.stop()
                 except PluginHostError as exc:
-                    self._log(exc)
+                    self._log(exc.finding)
 
     def __enter__(self) -> Self:
         return self
@@ -169,24 +190,32 @@ class PluginManager:
     ) -> None:
         self.close()
 
-    def _start(self, row: admission.Row) -> Handle:
+    def _handle(self, row: Row) -> Handle:
+        running = self._handles.get((row.name, row.distribution)) if row.state == "ready" else None
+        return running or self._start(row)
+
+    def _start(self, row: Row) -> Handle:
         """Takes a candidate the whole way: admitted, loaded, initialised, held."""
         from pluginhost import lifecycle, loading
 
-        if row.name in self._failures:
-            raise self._failures[row.name].with_traceback(None)
+        identity = row.name, row.distribution
+        if identity in self._failures:
+            raise self._failures[identity].with_traceback(None)
         contracts = self._contracts()
         try:
-            admission.require(row)
+            row.require_ready()
             loaded = loading.load(row.candidate, _wanted(row, contracts))
             settings = self._settings.get(row.name)
             handle = lifecycle.start(loaded, settings.config if settings else {})
+            for warning in loaded.findings:
+                self._log(warning)
         except PluginHostError as exc:
             if row.state == "ready":  # what was only refused may be mended while the host runs
-                self._failures[row.name] = exc
-            self._log(exc)
+                self._failures[identity] = exc
+            for finding in (exc.finding, *exc.more):
+                self._log(finding)
             raise
-        self._handles[row.name] = handle
+        self._handles[identity] = handle
         return handle
 
     def _contracts(self) -> dict[str, type]:
@@ -213,23 +242,23 @@ class PluginManager:
             )
         )
 
-    def _log(self, error: PluginHostError) -> None:
-        """Logs each finding of an error, once."""
+    def _log(self, finding: Finding) -> None:
+        """Logs a finding, once."""
         import logging
 
-        for finding in (error.finding, *error.more):
-            if finding not in self._logged:
-                self._logged.add(finding)
-                extra = {"code": finding.code, "stage": finding.stage}
-                logging.getLogger("pluginhost").error("%s", finding, extra=extra)
+        if finding not in self._logged:
+            self._logged.add(finding)
+            level = logging.ERROR if finding.severity == "error" else logging.WARNING
+            extra = {"code": finding.code, "stage": finding.stage}
+            logging.getLogger("pluginhost").log(level, "%s", finding, extra=extra)
 
 
-def _wanted(row: admission.Row, contracts: dict[str, type]) -> list[type]:
+def _wanted(row: Row, contracts: dict[str, type]) -> list[type]:
     """Returns the contracts that a plugin must implement: the base of all, and those that its manifest names."""
     return [contracts[name] for name in ("Plugin", *(row.contracts or ())) if name in contracts]
 
 
-def _may_implement(row: admission.Row, contract: object, contracts: dict[str, type]) -> bool:
+def _may_implement(row: Row, contract: object, contracts: dict[str, type]) -> bool:
     """Returns whether a manifest names a contract, or one derived from it, or does not tell."""
     if row.contracts is None:
         return True

@@ -55,13 +55,13 @@ def parse_entry_points(text: str, group: str) -> list[tuple[str, str]]:
     return entries
 
 
-def parse_metadata(text: str) -> tuple[str, str, list[str]]:
-    """Returns the name, the version and the requirements that a METADATA file's header states.
+def parse_metadata(text: str) -> tuple[str, str, str, list[str]]:
+    """Returns name, version, required Python and required distributions that a METADATA file's header states.
 
     Raises:
         ValueError: There is not exactly one name and one version.
     """
-    fields: dict[str, list[str]] = {"name": [], "version": [], "requires-dist": []}
+    fields: dict[str, list[str]] = {"name": [], "version": [], "requires-python": [], "requires-dist": []}
     values: list[str] = []
     for line in text.splitlines():
         if not line.strip():
@@ -76,7 +76,30 @@ def parse_metadata(text: str) -> tuple[str, str, list[str]]:
     for field in ("name", "version"):
         if len(fields[field]) != 1 or not fields[field][0]:
             raise ValueError(f"it has {len(fields[field])} `{field.title()}:` headers, not one")
-    return fields["name"][0], fields["version"][0], fields["requires-dist"]
+    return fields["name"][0], fields["version"][0], "".join(fields["requires-python"][:1]), fields["requires-dist"]
+
+
+def parse_record(text: str) -> dict[str, str]:
+    """Returns the files that a RECORD lists, by path with forward slashes, and their hashes."""
+    files = {}
+    for line in text.splitlines():
+        path, _, rest = line.strip('"').partition('",' if line.startswith('"') else ",")
+        files[path.replace("\\", "/")] = rest.partition(",")[0]
+    return files
+
+
+def parse_editable(data: bytes) -> str:
+    """Returns the project's folder if a `direct_url.json` says that the install is editable, else nothing."""
+    if b"editable" not in data:
+        return ""
+    import json
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        content = json.loads(data)
+        return unquote(urlsplit(content["url"]).path) if content["dir_info"]["editable"] is True else ""
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ""
 
 
 def parse_manifest(data: bytes) -> Manifest:

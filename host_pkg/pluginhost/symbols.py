@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
-    from pluginhost.discovery import Candidate
+    from pluginhost.survey import Candidate
 
 T = TypeVar("T")
 P = ParamSpec("P")

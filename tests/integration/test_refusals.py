@@ -58,10 +58,11 @@ def installed(forge: Forge) -> Path:
     forge.plugin("no-symbol", GOOD.replace("def New()", "def Now()"))
     forge.plugin("raises", GOOD.replace("return Good()", "raise SystemExit(3)"))
     forge.plugin("other-type", GOOD.replace("return Good()", "return {}").replace("-> Good", "-> dict"))
+    # Renamed and changed, so that no file tells it: what is left to see is the class.
     files = {
-        "zoo_second_copy/__init__.py": GOOD.replace("from pluginapi", "from zoo_second_copy.pluginapi.contracts"),
-        "zoo_second_copy/pluginapi/__init__.py": "",
-        "zoo_second_copy/pluginapi/contracts.py": contracts,
+        "zoo_second_copy/__init__.py": GOOD.replace("from pluginapi", "from zoo_second_copy.inner.contracts"),
+        "zoo_second_copy/inner/__init__.py": "",
+        "zoo_second_copy/inner/contracts.py": f"{contracts}\n# changed\n",
     }
     return forge.install(forge.wheel("zoo-second-copy", files, 'second-copy = "zoo_second_copy:New"'))
 
@@ -112,7 +113,7 @@ def test_the_second_copy_names_both_files(site: Path) -> None:
     with pytest.raises(PluginTypeError) as caught:
         PluginManager().get("second-copy", Greeter)
     message = caught.value.finding.message
-    assert str(site / "zoo_second_copy" / "pluginapi" / "contracts.py") in message
+    assert str(site / "zoo_second_copy" / "inner" / "contracts.py") in message
     assert str(Path(pluginapi.__file__).with_name("contracts.py")) in message
 
 

@@ -10,15 +10,16 @@ import click
 from pluginhost import discovery
 from pluginhost.cli import output
 from pluginhost.cli.options import complete_name, plugin_options
+from pluginhost.discovery import MANIFEST
 from pluginhost.errors import ConfigurationError, Finding, escape
 from pluginhost.manager import PluginManager
+from pluginhost.metadata import parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from email.message import Message
 
-    from pluginhost.admission import Row
-    from pluginhost.discovery import Distribution
+    from pluginhost.survey import Distribution, Row
 
 
 @click.command()
@@ -35,7 +36,7 @@ def info(name: str, group: str, api: str | None, as_json: bool) -> None:
 
 
 def _facts(row: Row) -> dict[str, object]:
-    return row.to_dict() | about(row.candidate.distribution)
+    return row.to_dict() | {"passed": row.passed} | about(row.candidate.distribution)
 
 
 def _wheel_facts(path: str, manager: PluginManager) -> dict[str, object]:
@@ -62,12 +63,13 @@ def about(distribution: Distribution) -> dict[str, object]:
     """
     import importlib_metadata  # the other subcommands start without it
 
-    found = importlib_metadata.distributions(name=distribution.name, path=[distribution.origin])
+    found = list(importlib_metadata.distributions(name=distribution.name, path=[distribution.origin]))
     fields = [(key.lower(), str(value)) for each in found for key, value in cast("Message", each.metadata).items()]
     first = dict(reversed(fields))
     urls = [value.partition(", ") for key, value in fields if key == "project-url"]
     homepage = next((url for label, _, url in urls if label.lower() == "homepage"), "")
-    manifest = distribution.manifest
+    stamp = next((each.read_text(MANIFEST) for each in found), None)
+    manifest = parse_manifest(stamp.encode()) if stamp else None
     return {
         "summary": first.get("summary", ""),
         "author": first.get("author") or first.get("author-email", ""),

@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 from pluginhost.cli import output
+from pluginhost.cli.cache import cache
 from pluginhost.cli.call import call
+from pluginhost.cli.check import check
+from pluginhost.cli.explain import explain
 from pluginhost.cli.info import info
 from pluginhost.cli.list import list_
 from pluginhost.cli.new import new
@@ -33,12 +36,16 @@ class _Failure(click.ClickException):
 class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            ctx.exit(super().invoke(ctx) or 0)  # a subcommand returns its exit status
         except PluginHostError as exc:
             raise _Failure(exc, with_traceback=ctx.meta.get(TRACEBACK, False)) from None
 
 
-@click.group(cls=_Group, commands=[list_, info, call, new], context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    commands=[list_, info, check, call, new, explain, cache],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(None, "-V", "--version", package_name="pluginhost", message="%(prog)s %(version)s")
 def _command() -> None:
     """Lists, explains, calls and starts plugins that are installed as wheels."""

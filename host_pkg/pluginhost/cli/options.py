@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import zipfile
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from pluginhost.errors import ConfigurationError, Finding
 from pluginhost.manager import PluginManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from click.shell_completion import CompletionItem
+
+    from pluginhost.survey import Row
 
     F = TypeVar("F", bound=Callable[..., object])
 
@@ -39,6 +43,22 @@ def complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -
     """Returns the installed plugins' names that begin as what was typed."""
     survey = PluginManager(ctx.params.get("group") or "pluginhost.plugins", None).survey()
     return [row.name for row in survey if row.name.startswith(incomplete)]
+
+
+def rows_of(manager: PluginManager, name: str) -> list[Row]:
+    """Returns the row of a plugin by its name, or the rows of the plugins in a wheel file.
+
+    Raises:
+        ConfigurationError: The file is not a wheel, or has no plugin.
+        PluginNotFound: No installed plugin has that name.
+    """
+    if not name.endswith(".whl"):
+        return [manager.row(name)]
+    rows = list(manager.survey_wheel(name)) if zipfile.is_zipfile(name) else []
+    if not rows:
+        why = f"{name} is not a wheel file with a plugin of the group {manager.group!r}"
+        raise ConfigurationError(Finding("wheel-unreadable", why, "give the path of a .whl that exists", name))
+    return rows
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -7,20 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from pluginhost import PluginRefused, admission
-from pluginhost.discovery import Candidate, Discovery, Distribution
+from pluginhost.discovery import Discovery
 from pluginhost.metadata import Manifest
+from pluginhost.survey import Candidate, Distribution, Facts, Survey
 
-API = Distribution("pluginapi", "1.2.0", "/site", "/site/pluginapi-1.2.0.dist-info", [], None)
+API = Distribution("pluginapi", "1.2.0", "/site", "/site/pluginapi-1.2.0.dist-info", Facts())
 
 
 def candidate(*requires: str, value: str = "some:New", manifest: Manifest | None = None) -> Candidate:
-    distribution = Distribution("some", "1.0", "/site", "/site/some-1.0.dist-info", list(requires), manifest)
+    facts = Facts([*requires], manifest=manifest)
+    distribution = Distribution("some", "1.0", "/site", "/site/some-1.0.dist-info", facts)
     return Candidate("pluginhost.plugins", "some", value, distribution)
 
 
+def admit(*candidates: Candidate, api: Distribution = API) -> Survey:
+    discovery = Discovery([])
+    discovery.candidates, discovery.api = list(candidates), api
+    return admission.admit(discovery, "pluginapi")
+
+
 def codes(*requires: str, value: str = "some:New", manifest: Manifest | None = None) -> list[str]:
-    _, findings = admission.check(candidate(*requires, value=value, manifest=manifest), "pluginapi", API)
-    return [finding.code for finding in findings]
+    [row] = admit(candidate(*requires, value=value, manifest=manifest))
+    return [finding.code for finding in row.findings if finding.code != "dependency-missing"]
 
 
 @pytest.mark.parametrize(
@@ -63,15 +71,15 @@ def test_these_values_are_not(value: str) -> None:
 def test_a_fork_is_the_same_version_with_another_fingerprint() -> None:
     own, built = Manifest(), Manifest()
     own.provides, own.provides_fingerprint = "pluginapi", "sha256:own"
-    api = Distribution("pluginapi", "1.2.0", "/site", "/site/x", [], own)
+    api = Distribution("pluginapi", "1.2.0", "/site", "/site/x", Facts(manifest=own))
     for version, fingerprint, expected in [
         ("1.2.0", "sha256:own", []),
         ("1.2.0", "sha256:other", ["api-forked"]),
         ("1.1.0", "sha256:other", []),
     ]:
         built.api, built.version, built.fingerprint = "pluginapi", version, fingerprint
-        _, findings = admission.check(candidate("pluginapi~=1.0", manifest=built), "pluginapi", api)
-        assert [finding.code for finding in findings] == expected
+        [row] = admit(candidate("pluginapi~=1.0", manifest=built), api=api)
+        assert [finding.code for finding in row.findings] == expected
 
 
 def test_a_malformed_or_contradicting_manifest_refuses() -> None:
@@ -90,20 +98,16 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 
 def test_disabled_is_a_state_of_its_own() -> None:
-    discovery = Discovery()
-    discovery.candidates, discovery.api = [candidate("pluginapi~=1.0")], API
-    [row] = admission.admit(discovery, "pluginapi")
+    [row] = admit(candidate("pluginapi~=1.0"))
     assert row.state == "ready"
     row.enabled = False
     assert row.state == "disabled"
     with pytest.raises(PluginRefused, match="disabled"):
-        admission.require(row)
+        row.require_ready()
 
 
 def test_a_survey_survives_the_index() -> None:
-    discovery = Discovery()
-    discovery.candidates, discovery.api = [candidate("pluginapi~=1.0"), candidate()], API
-    survey = admission.admit(discovery, "pluginapi")
-    again = admission.Survey.from_plain(marshal.loads(marshal.dumps(survey.to_plain())))
+    survey = admit(candidate("pluginapi~=1.0"), candidate())
+    again = Survey.from_plain(marshal.loads(marshal.dumps(survey.to_plain())))
     assert again.to_dict() == survey.to_dict()
     assert [row.state for row in again] == [row.state for row in survey]

@@ -43,4 +43,7 @@ def test_every_code_is_kebab_case_and_explained() -> None:
     for name, code in CODES.items():
         assert name == name.lower().strip("-")
         assert name.replace("-", "").isalpha()
-        assert code.meaning.endswith(".")
+        assert code.severity in ("error", "warning")
+        for text in (code.meaning, code.cause, code.mend):
+            assert text[0].isupper() or text[0] == "`"
+            assert text.endswith(".")

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pluginhost import PluginTypeError, identity
-from pluginhost.discovery import Candidate, Distribution
+from pluginhost.survey import Candidate, Distribution
 
 from pluginapi import Greeter, Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CANDIDATE = Candidate("pluginhost.plugins", "some", "some:New", Distribution("some", "1.0", "", "", [], None))
+CANDIDATE = Candidate("pluginhost.plugins", "some", "some:New", Distribution("some", "1.0", "", ""))
 
 
 class Good(Greeter):

@@ -7,9 +7,9 @@ from types import ModuleType
 
 import pytest
 from pluginhost import PluginLookupError, Symbol
-from pluginhost.discovery import Candidate, Distribution
+from pluginhost.survey import Candidate, Distribution
 
-CANDIDATE = Candidate("pluginhost.plugins", "some", "some:New", Distribution("some", "1.0", "", "", [], None))
+CANDIDATE = Candidate("pluginhost.plugins", "some", "some:New", Distribution("some", "1.0", "", ""))
 
 
 @pytest.fixture

@@ -1,0 +1,253 @@
+"""What a survey is made of: distributions, candidates, rows."""
+
+from __future__ import annotations
+
+from pluginhost.errors import Finding, PluginRefused
+
+# `typing` is not imported on the road of a survey; type checkers know this name.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Literal, TypeAlias
+
+    from pluginhost.metadata import Manifest
+
+    State: TypeAlias = Literal["ready", "refused", "disabled"]
+
+
+class Distribution:
+    """An installed distribution.
+
+    Attributes:
+        name: Its name as its metadata writes it.
+        version: Its version.
+        origin: The folder or archive on the search path where it is found.
+        info: Its metadata folder.
+        facts: What admission judges it by; `None` once it was judged and comes from the index.
+    """
+
+    __slots__ = ("facts", "info", "name", "origin", "version")
+
+    def __init__(self, name: str, version: str, origin: str, info: str, facts: Facts | None = None) -> None:
+        self.name = name
+        self.version = version
+        self.origin = origin
+        self.info = info
+        self.facts = facts
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+class Facts:
+    """What a distribution's files tell admission.
+
+    Attributes:
+        requires: Its `Requires-Dist` lines.
+        requires_python: Its `Requires-Python`; empty when there is none.
+        manifest: What its build stamped; `None` for a wheel of another build backend.
+        files: By path relative to its origin, the hash that RECORD gives; `None` when there is no RECORD.
+        editable: The project's folder if it is an editable install, else empty.
+        shadowed: The metadata folders of the same distribution further down the path.
+    """
+
+    __slots__ = ("editable", "files", "manifest", "requires", "requires_python", "shadowed")
+
+    def __init__(
+        self,
+        requires: list[str] | None = None,
+        requires_python: str = "",
+        manifest: Manifest | None = None,
+        files: dict[str, str] | None = None,
+        editable: str = "",
+        shadowed: list[str] | None = None,
+    ) -> None:
+        self.requires = requires or []
+        self.requires_python = requires_python
+        self.manifest = manifest
+        self.files = files
+        self.editable = editable
+        self.shadowed = shadowed or []
+
+
+class Candidate:
+    """A discovered plugin, nothing of it imported.
+
+    Attributes:
+        group: The entry-point group.
+        name: The entry point's name.
+        value: The entry point's value as written.
+        distribution: The distribution that registers it. Group, name and distribution are its identity.
+        module: The module that the value names.
+        factory: The factory that the value names; `New` when it names a module alone.
+        extras: The extras that the value names.
+    """
+
+    __slots__ = ("distribution", "extras", "factory", "group", "module", "name", "value")
+
+    def __init__(self, group: str, name: str, value: str, distribution: Distribution) -> None:
+        self.group = group
+        self.name = name
+        self.value = value
+        self.distribution = distribution
+        target, _, extras = value.partition("[")
+        module, _, factory = target.partition(":")
+        self.extras = [extra.strip() for extra in extras.rstrip("] ").split(",") if extra.strip()]
+        self.module = module.strip()
+        self.factory = factory.strip() or "New"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.distribution})"
+
+
+class Row:
+    """One line of a survey: a candidate and what admission says of it.
+
+    Attributes:
+        candidate: What was discovered.
+        name: The plugin's name.
+        distribution: The distribution that registers it.
+        version: That distribution's version.
+        api: The pin, such as `pluginapi~=1.0`; empty when there is none.
+        state: `ready`, `refused` or `disabled`.
+        contracts: The contracts it says it implements; `None` while that is not known.
+        capabilities: What it says it can do, beyond its contracts.
+        origin: The folder or archive where it is installed.
+        entry_point: The entry point's value.
+        findings: What admission noticed.
+        passed: The titles of the checks that found nothing.
+        enabled: Whether the settings let it run.
+    """
+
+    __slots__ = ("api", "candidate", "capabilities", "contracts", "enabled", "findings", "passed")
+
+    def __init__(
+        self,
+        candidate: Candidate,
+        api: str,
+        contracts: list[str] | None,
+        capabilities: list[str],
+        findings: list[Finding],
+        passed: list[str] | None = None,
+    ) -> None:
+        self.candidate = candidate
+        self.api = api
+        self.contracts = contracts
+        self.capabilities = capabilities
+        self.findings = findings
+        self.passed = passed or []
+        self.enabled = True
+
+    @property
+    def state(self) -> State:
+        if not self.enabled:
+            return "disabled"
+        return "refused" if any(finding.severity == "error" for finding in self.findings) else "ready"
+
+    @property
+    def name(self) -> str:
+        return self.candidate.name
+
+    @property
+    def distribution(self) -> str:
+        return self.candidate.distribution.name
+
+    @property
+    def version(self) -> str:
+        return self.candidate.distribution.version
+
+    @property
+    def origin(self) -> str:
+        return self.candidate.distribution.origin
+
+    @property
+    def entry_point(self) -> str:
+        return self.candidate.value
+
+    def pick(self) -> None:
+        """Takes this one of the candidates that share its name."""
+        self.findings = [finding for finding in self.findings if finding.code not in {"name-clash", "name-confusable"}]
+
+    def require_ready(self) -> None:
+        """Returns if the plugin may run.
+
+        Raises:
+            PluginRefused: It may not; the error holds every finding.
+        """
+        if not self.enabled:
+            hint = f"set plugins.{self.name}.enabled to true"
+            raise PluginRefused(Finding("disabled", f"{self.candidate} is disabled", hint))
+        if self.state == "refused":
+            raise PluginRefused(*sorted(self.findings, key=lambda finding: finding.severity))  # errors before warnings
+
+    def to_dict(self) -> dict[str, object]:
+        """Returns the row's fields, for JSON."""
+        return {
+            "name": self.name,
+            "distribution": self.distribution,
+            "version": self.version,
+            "api": self.api,
+            "state": self.state,
+            "contracts": self.contracts or [],
+            "capabilities": self.capabilities,
+            "origin": self.origin,
+            "entry_point": self.entry_point,
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+    def to_plain(self) -> object:
+        """Returns the row as tuples, for the index."""
+        entry = (self.candidate.group, self.candidate.name, self.candidate.value)
+        of = self.candidate.distribution
+        distribution = (of.name, of.version, of.origin, of.info)
+        findings = [finding.to_plain() for finding in self.findings]
+        return entry, distribution, self.api, self.contracts, self.capabilities, findings, self.passed
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Row:
+        """Returns the row that `to_plain` made tuples of."""
+        entry, distribution, api, contracts, capabilities, findings, passed = plain
+        group, name, value = entry
+        candidate = Candidate(group, name, value, Distribution(*distribution))
+        return cls(candidate, api, contracts, capabilities, [Finding(*finding) for finding in findings], passed)
+
+    def __repr__(self) -> str:
+        return f"<Row {self.candidate}: {self.state}>"
+
+
+class Survey:
+    """What is installed and whether it may run; iterates over its rows.
+
+    Attributes:
+        plugins: A row for each candidate, sorted by name and distribution.
+        findings: What belongs to no plugin: broken distributions, unreadable folders.
+    """
+
+    __slots__ = ("findings", "plugins")
+
+    def __init__(self, plugins: list[Row], findings: list[Finding]) -> None:
+        self.plugins = plugins
+        self.findings = findings
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.plugins)
+
+    def __len__(self) -> int:
+        return len(self.plugins)
+
+    def to_dict(self) -> dict[str, object]:
+        """Returns the survey, for JSON."""
+        return {
+            "plugins": [row.to_dict() for row in self.plugins],
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+    def to_plain(self) -> object:
+        """Returns the survey as tuples, for the index."""
+        return [row.to_plain() for row in self.plugins], [finding.to_plain() for finding in self.findings]
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Survey:
+        """Returns the survey that `to_plain` made tuples of."""
+        rows, findings = plain
+        return cls([Row.from_plain(row) for row in rows], [Finding(*finding) for finding in findings])
