@@ -34,7 +34,8 @@ PACKAGES = ("pluginhost", "pluginapi", "stevedore", "pluggy", "packaging", "impo
 # What the tables call it, its file in contestants/, its version, and whether it finds the cache of its earlier runs or
 # an empty folder. "pluginhost (warm index)" will be a line here.
 CONTESTANTS = (
-    ("pluginhost", "with_pluginhost", version("pluginhost"), False),
+    ("pluginhost, warm index", "with_pluginhost", version("pluginhost"), True),
+    ("pluginhost, no index", "with_pluginhost", version("pluginhost"), False),
     ("importlib.metadata", "with_importlib_metadata", platform.python_version(), False),
     ("stevedore (warm cache; judges no pins)", "with_stevedore", version("stevedore"), True),
     ("pluggy (imports all to list; judges no pins)", "with_pluggy", version("pluggy"), False),

@@ -21,6 +21,14 @@ for package in (pluginhost, pluginapi):
     assert "site-packages" in str(package.__file__), f"{package.__name__} comes from {package.__file__}"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the tests' index files away from the person's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def forge(tmp_path: Path) -> Forge:
     return Forge(tmp_path)

@@ -15,8 +15,6 @@ errors         catalogue                     what goes wrong, and every code
 ```
 """
 
-from __future__ import annotations
-
 # Nothing is imported before it is asked for: a survey must not pay for what loads plugins.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,9 +71,8 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'errors')}"), name)
+    # Not importlib.import_module: importlib is an import more.
+    value: object = getattr(__import__(f"{__name__}.{_ELSEWHERE.get(name, 'errors')}", fromlist=[name]), name)
     globals()[name] = value
     return value
 

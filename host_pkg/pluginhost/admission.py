@@ -24,9 +24,11 @@ class Ground:
         api: The distribution that provides it.
         clashes: What speaks against the candidates whose name is not their own.
         duplicates: What speaks against every candidate: more than one copy of the API.
+        hashes: The hashes of the API's source files.
+        owners: The candidates' distributions that list each file.
     """
 
-    __slots__ = ("api", "clashes", "discovery", "duplicates", "package")
+    __slots__ = ("api", "clashes", "discovery", "duplicates", "hashes", "owners", "package")
 
     def __init__(self, discovery: Discovery, package: str, api: Distribution) -> None:
         self.discovery = discovery
@@ -34,6 +36,8 @@ class Ground:
         self.api = api
         self.clashes = names.clashes(discovery.candidates)
         self.duplicates = list(copies.check_api(package, api, discovery))
+        self.hashes = copies.hashes(api)
+        self.owners = copies.owners(discovery.candidates)
 
     def clash(self, candidate: Candidate) -> list[Finding]:
         """Returns what speaks against a candidate's name because of another's."""
@@ -41,19 +45,22 @@ class Ground:
 
 
 CHECKS: tuple[tuple[str, Callable[[Candidate, Ground], Iterator[Finding] | list[Finding]]], ...] = (
-    ("entry point", lambda candidate, on: check_entry_point(candidate)),
-    ("name", lambda candidate, on: names.check_name(candidate)),
-    ("name of its own", lambda candidate, on: on.clash(candidate)),
-    ("version", lambda candidate, on: requirements.check_version(candidate.distribution)),
-    ("one distribution", lambda candidate, on: check_shadowed(candidate.distribution)),
-    ("Python", lambda candidate, on: requirements.check_python(candidate.distribution)),
-    ("pin", lambda candidate, on: requirements.check_pin(candidate.distribution, on.api)),
-    ("dependencies", lambda candidate, on: requirements.check_dependencies(candidate, on.api, on.discovery)),
-    ("manifest", lambda candidate, on: check_manifest(candidate, on.package, on.api)),
-    ("one API", lambda candidate, on: on.duplicates),
-    ("no copy of the API", lambda candidate, on: copies.check_vendored(candidate, on.package, on.api)),
-    ("own module", lambda candidate, on: copies.check_module(candidate, on.package, on.discovery)),
-    ("native code", lambda candidate, on: copies.check_native(candidate.distribution)),
+    ("entry point", lambda plugin, on: check_entry_point(plugin)),
+    ("name", lambda plugin, on: names.check_name(plugin)),
+    ("name of its own", lambda plugin, on: on.clash(plugin)),
+    ("version", lambda plugin, on: requirements.check_version(plugin.distribution)),
+    ("one distribution", lambda plugin, on: check_shadowed(plugin.distribution)),
+    ("Python", lambda plugin, on: requirements.check_python(plugin.distribution)),
+    ("pin", lambda plugin, on: requirements.check_pin(plugin.distribution, on.api)),
+    ("dependencies", lambda plugin, on: requirements.check_dependencies(plugin, on.api, on.discovery)),
+    ("manifest", lambda plugin, on: check_manifest(plugin, on.package, on.api)),
+    ("one API", lambda plugin, on: on.duplicates),
+    (
+        "no copy of the API",
+        lambda plugin, on: copies.check_vendored(plugin.distribution, on.package, on.api, on.hashes),
+    ),
+    ("own module", lambda plugin, on: copies.check_module(plugin, on.package, on.discovery.path, on.owners)),
+    ("native code", lambda plugin, on: copies.check_native(plugin.distribution)),
 )
 """Every check by its title, in the order in which they are told."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import zipfile
 from typing import TYPE_CHECKING
 
 from pluginhost.errors import Finding
@@ -31,17 +30,29 @@ def check_api(package: str, api: Distribution, discovery: Discovery) -> Iterator
         )
 
 
-def check_vendored(candidate: Candidate, package: str, api: Distribution) -> Iterator[Finding]:
-    """Yields a finding for a copy of the API that a plugin's distribution carries, under its own or another name."""
-    distribution = candidate.distribution
+def hashes(api: Distribution) -> frozenset[str]:
+    """Returns the hashes of an API distribution's source files, those of empty ones left out."""
+    empty = {digest for path, digest in _files(api) if path.endswith("py.typed")}
+    return frozenset({digest for path, digest in _files(api) if path.endswith(".py") and digest} - empty)
+
+
+def check_vendored(
+    distribution: Distribution, package: str, api: Distribution, own: frozenset[str]
+) -> Iterator[Finding]:
+    """Yields a finding for a copy of the API that a plugin's distribution carries, under its own or another name.
+
+    Args:
+        distribution: The plugin's.
+        package: The import name of the API package.
+        api: The distribution that provides it.
+        own: What `hashes` returned for that.
+    """
     if distribution.facts is None or distribution.info == api.info:
         return
     start = f"{package.replace('.', '/')}/__init__.py"
-    own = {digest for path, digest in _files(api) if path.endswith(".py") and digest and "/" in path}
-    empty = {digest for path, digest in _files(api) if path.endswith("py.typed")}
     found = ""
     for path, digest in _files(distribution):
-        if path == start or path.endswith(f"/{start}") or (path.endswith(".py") and digest in own - empty):
+        if path == start or path.endswith(f"/{start}") or (path.endswith(".py") and digest in own):
             found = path
         elif path.endswith((".zip", ".whl", ".egg")) and start in _archived(distribution, path):
             found = f"{path}/{start}"
@@ -58,37 +69,55 @@ def check_vendored(candidate: Candidate, package: str, api: Distribution) -> Ite
             return
 
 
-def check_module(candidate: Candidate, package: str, discovery: Discovery) -> Iterator[Finding]:
-    """Yields a finding when a candidate's module is not its distribution's own, or stands in the way of another."""
+def owners(candidates: Iterable[Candidate]) -> dict[str, list[Distribution]]:
+    """Returns the distributions that list each file, by its path."""
+    found: dict[str, list[Distribution]] = {}
+    for distribution in {id(candidate.distribution): candidate.distribution for candidate in candidates}.values():
+        for path, _ in _files(distribution):
+            found.setdefault(path, []).append(distribution)
+    return found
+
+
+def check_module(
+    candidate: Candidate, package: str, path: Iterable[str], owned: dict[str, list[Distribution]]
+) -> Iterator[Finding]:
+    """Yields a finding when a candidate's module is not its distribution's own, or stands in the way of another.
+
+    Args:
+        candidate: The plugin.
+        package: The import name of the API package.
+        path: The search path.
+        owned: What `owners` returned for all candidates.
+    """
     distribution, top = candidate.distribution, candidate.module.partition(".")[0]
     of = "Python" if top in sys.stdlib_module_names else "the host" if top in {"pluginhost", "pluginapi"} else ""
     of = of or ("the API" if top == package.partition(".")[0] else "")
     if of:
         yield _foreign_module(candidate, "module-shadows", f"which is {of}'s")
         return
-    owners = [
-        other.distribution
-        for other in {id(other.distribution): other for other in discovery.candidates}.values()
-        if other.distribution is not distribution and _owns(other.distribution, candidate.module)
-    ]
-    if owners:
-        yield _foreign_module(candidate, "module-foreign", f"which {' and '.join(map(str, owners))} brings too")
+    start = candidate.module.replace(".", "/")
+    sources = [*owned.get(f"{start}.py", ()), *owned.get(f"{start}/__init__.py", ())]
+    others = [str(other) for other in sources if other is not distribution]
+    if others:
+        yield _foreign_module(candidate, "module-foreign", f"which {' and '.join(others)} brings too")
         return
     listed = distribution.facts and distribution.facts.files is not None and not distribution.facts.editable
     # What is nowhere fails when it is imported, and says so then.
-    if listed and not _owns(distribution, candidate.module) and any(_places(candidate.module, discovery.path)):
+    if listed and not _owns(distribution, candidate.module) and any(_places(candidate.module, path)):
         yield _foreign_module(candidate, "module-foreign", "which is not among its files")
 
 
 def check_native(distribution: Distribution) -> Iterator[Finding]:
     """Yields a finding when an extension module was built for other interpreters or platforms alone."""
-    from importlib.machinery import EXTENSION_SUFFIXES
-
     modules: dict[str, list[str]] = {}
     for path, _ in _files(distribution):
         if path.endswith((".so", ".pyd")):
             folder, _, file = path.rpartition("/")
             modules.setdefault(f"{folder}/{file.partition('.')[0]}", []).append(file)
+    if not modules:
+        return
+    from importlib.machinery import EXTENSION_SUFFIXES  # most plugins have none
+
     for module, files in modules.items():
         suffixes = [file[file.index(".") :] for file in files]
         tagged = all(suffix.count(".") > 1 for suffix in suffixes)  # `.so` alone fits, or is no module at all
@@ -114,9 +143,11 @@ def _places(module: str, path: Iterable[str]) -> Iterator[str]:
 
 
 def _members(archive: str) -> set[str]:
+    if not os.path.isfile(archive):
+        return set()
+    import zipfile  # most search paths have no archive
+
     try:
-        if not os.path.isfile(archive):
-            return set()
         with zipfile.ZipFile(archive) as opened:
             return set(opened.namelist())
     except (OSError, zipfile.BadZipFile):
@@ -126,6 +157,8 @@ def _members(archive: str) -> set[str]:
 def _archived(distribution: Distribution, path: str) -> str:
     if not os.path.isfile(distribution.origin):
         return "\n".join(_members(f"{distribution.origin}{os.sep}{path}"))
+    import zipfile
+
     try:
         with zipfile.ZipFile(distribution.origin) as wheel, wheel.open(path) as inner, zipfile.ZipFile(inner) as opened:
             return "\n".join(opened.namelist())

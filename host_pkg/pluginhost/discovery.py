@@ -10,7 +10,7 @@ import os
 import sys
 
 from pluginhost.errors import Finding
-from pluginhost.index import search_path, signature
+from pluginhost.index import is_regular, search_path, signature, signature_of
 from pluginhost.metadata import (
     parse_editable,
     parse_entry_points,
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 FILE_LIMIT: Final = 1 << 20
 """Bytes of a metadata file at most; real ones have some kilobytes."""
+
+# Opening what is not a regular file does not block.
+_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 MANIFEST: Final = "extra_metadata/pluginapi.json"
 
@@ -149,11 +152,12 @@ class Discovery:
             name, version, requires_python, requires = parse_metadata(data.decode())
             file = MANIFEST
             stamp = self._read(info, file)
+            # These two only installers write, with the folder that they stand in: they need no signature of their own.
             file = "RECORD"
-            record = self._read(info, file)
+            record = self._read(info, file, sign=False)
             files = None if record is None else parse_record(record.decode())
             file = "direct_url.json"
-            editable = parse_editable(self._read(info, file) or b"")
+            editable = parse_editable(self._read(info, file, sign=False) or b"")
         except (OSError, ValueError) as exc:
             self._unreadable(info, file, exc)
             return None
@@ -161,30 +165,47 @@ class Discovery:
         facts = Facts(requires, requires_python, manifest, files, editable, self._shadowed.get(key))
         return Distribution(name, version, origin, _place(info), facts)
 
-    def _read(self, info: str | Foreign, file: str) -> bytes | None:
-        """Returns the content of a distribution's metadata file; `None` when there is none.
+    def _read(self, info: str | Foreign, file: str, *, sign: bool = True) -> bytes | None:
+        """Returns the content of a distribution's metadata file, and signs it; `None` when there is none.
 
         Raises:
             OSError: It cannot be read, or is too large.
         """
-        if not isinstance(info, str):
-            text = info.read_text(file)
-            if text is None and file == "METADATA":
-                text = info.read_text("PKG-INFO")
-            return None if text is None else text.encode("utf-8", "surrogateescape")
-        path = f"{info}{os.sep}{file}"
-        self._sign(path)
-        try:
-            with open(path, "rb", buffering=0) as stream:
-                data = stream.read(FILE_LIMIT + 1)
-        except (FileNotFoundError, NotADirectoryError):
-            if self.seen is not None:
-                del self.seen[path]
-                self._sign(os.path.dirname(path))  # the folder shows when the file comes
-            return None
-        if len(data) > FILE_LIMIT:
+        if isinstance(info, str):
+            data = self._read_file(info, file, sign=sign)
+        else:
+            try:
+                text = info.read_text(file)
+                if text is None and file == "METADATA":
+                    text = info.read_text("PKG-INFO")
+            except Exception as exc:  # an archive may be damaged in many ways, and a finder do what it likes
+                raise OSError(f"{type(exc).__name__}: {exc}") from exc
+            data = None if text is None else text.encode("utf-8", "surrogateescape")
+        if data is not None and len(data) > FILE_LIMIT:
             raise OSError(f"it has more than {FILE_LIMIT:,} bytes")
         return data
+
+    def _read_file(self, info: str, file: str, *, sign: bool) -> bytes | None:
+        # By descriptor: there are thousands of these, and an opened file is signed for less than one that is named.
+        path = f"{info}{os.sep}{file}"
+        try:
+            descriptor = os.open(path, _READ)
+        except (FileNotFoundError, NotADirectoryError):
+            if sign:
+                self._sign_absent(path, info)
+            return None
+        except OSError:
+            self._sign(path)
+            raise
+        try:
+            status = os.fstat(descriptor)
+            if sign and self.seen is not None:
+                self.seen[path] = signature_of(status)
+            if not is_regular(status):
+                raise OSError("it is not a regular file")
+            return os.read(descriptor, min(status.st_size, FILE_LIMIT) + 1)  # memory is taken for all that is asked
+        finally:
+            os.close(descriptor)
 
     def _unreadable(self, info: str | Foreign, file: str, exc: Exception) -> None:
         """Leaves the finding that a distribution's file cannot be used."""
@@ -268,6 +289,14 @@ class Discovery:
                 path,
             )
         )
+
+    def _sign_absent(self, path: str, info: str) -> None:
+        """Notes the nearest folder that is there: it changes when the file comes."""
+        if self.seen is not None:
+            place = path.rpartition(os.sep)[0]
+            while place != info and not os.path.isdir(place):
+                place = place.rpartition(os.sep)[0]
+            self._sign(place)
 
     def _sign(self, path: str) -> None:
         """Notes what a file or folder is like before it is read, so that a change meanwhile shows later."""

@@ -17,16 +17,14 @@ Exception
 ```
 """
 
-from __future__ import annotations
-
-# `typing` is not imported on the road of a survey; type checkers know this name.
+# Neither `typing` nor `__future__` is imported on the road of a survey, so annotations are quoted where they must be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final, Literal, TypeAlias
 
     Severity: TypeAlias = Literal["error", "warning"]
 
-MESSAGE_LIMIT: Final = 2_000
+MESSAGE_LIMIT: "Final" = 2_000
 """Characters of a message or a hint; a finding stays below 4 KB when they are ASCII."""
 
 
@@ -84,7 +82,7 @@ class Finding:
     __slots__ = ("code", "hint", "message", "path", "severity", "stage")
 
     def __init__(
-        self, code: str, message: str, hint: str, path: str = "", severity: Severity | None = None, stage: str = ""
+        self, code: str, message: str, hint: str, path: str = "", severity: "Severity | None" = None, stage: str = ""
     ) -> None:
         if severity is None or not stage:
             from pluginhost.catalogue import CODES  # a survey from the index does without it
@@ -97,7 +95,7 @@ class Finding:
         self.hint = escape(hint, limit=MESSAGE_LIMIT)
         self.path = escape(path, limit=MESSAGE_LIMIT)
 
-    def to_plain(self) -> tuple[str, str, str, str, Severity, str]:
+    def to_plain(self) -> "tuple[str, str, str, str, Severity, str]":
         """Returns what makes the finding anew, for the index."""
         return self.code, self.message, self.hint, self.path, self.severity, self.stage
 
@@ -133,7 +131,7 @@ class PluginHostError(Exception):
         more: Further findings about the same thing.
     """
 
-    def __init__(self, finding: Finding, *more: Finding) -> None:
+    def __init__(self, finding: "Finding", *more: "Finding") -> None:
         super().__init__(finding, *more)
         self.finding = finding
         self.more = more

@@ -6,8 +6,6 @@ are compared at each reading; whatever differs, or does not decode, is found ane
 would not do: an edit inside a dist-info folder changes no folder's time, and installers may keep a file's.
 """
 
-from __future__ import annotations
-
 import _imp  # CPython's own hash of its cached files: at hand in every process, where hashlib is an import more
 import marshal
 import os
@@ -15,31 +13,46 @@ import sys
 import time
 from _operator import attrgetter  # operator itself is an import more
 
-# `typing` is not imported on the road of a survey; type checkers know this name.
+# Neither `typing` nor `__future__` is imported on the road of a survey, so annotations are quoted where they must be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Final, TypeAlias
 
     Signature: TypeAlias = "tuple[int, int, int, int] | None"
+    # The key, what was not there, what was there, the digest of its signatures, and what was found in it.
+    Stored: TypeAlias = "tuple[list[object], list[str], str, bytes, object]"
 
-FORMAT: Final = 1
+FORMAT: "Final" = 1
 """Raised whenever what is stored, or what it is judged by, changes."""
 
-SETTLED_NS: Final = 2_000_000_000
+SETTLED_NS: "Final" = 2_000_000_000
 """What changed later than this before the scan is not stored: a second change could carry the same time."""
+
+MOST_FILES: "Final" = 64
+"""Files that are kept; beyond, the oldest make room. Each search path that a host runs with has one for each group."""
 
 _MAGIC = b"pluginhost index\n"
 _SIGNATURE = attrgetter("st_mtime_ns", "st_ctime_ns", "st_ino", "st_size")
 
 
-def signature(path: str) -> Signature:
+def signature(path: str) -> "Signature":
     """Returns what a file or folder is like: times, inode and size; `None` when it is not there."""
     try:
-        found: Signature = _SIGNATURE(os.stat(path))
+        return signature_of(os.stat(path))
     except (OSError, ValueError):
         return None
+
+
+def signature_of(status: "os.stat_result") -> "Signature":
+    """Returns the same, of a file that is open."""
+    found: Signature = _SIGNATURE(status)
     return found
+
+
+def is_regular(status: "os.stat_result") -> bool:
+    """Returns whether it is the status of a regular file."""
+    return status.st_mode & 0o170000 == 0o100000
 
 
 def folder() -> str:
@@ -84,19 +97,25 @@ class Index:
         stored = _stored(self.path)
         if stored is None:
             return None
-        key, places, signatures, content = stored
-        return content if key == self._key and _are_unchanged(places, signatures) else None
+        key, content = stored[0], stored[-1]
+        return content if key == self._key and _is_unchanged(stored) else None
 
-    def store(self, seen: dict[str, Signature] | None, content: Any) -> None:
+    def store(self, seen: "dict[str, Signature] | None", content: "Any") -> None:
         """Stores what was found for the next process; what cannot be stored is no error.
 
         Args:
             seen: The signatures, each taken before its file was read; `None` when something has none.
             content: What marshal takes.
         """
-        if seen is None or not all(self._is_settled(found) for found in seen.values()):
+        if seen is None:
             return
-        data = marshal.dumps((self._key, list(seen), list(seen.values()), content))
+        there = {place: found for place, found in seen.items() if found is not None}
+        if any(max(found[:2]) >= self._started - SETTLED_NS for found in there.values()):
+            return
+        absent = [place for place in seen if place not in there]
+        if any("\n" in place for place in seen):
+            return
+        data = marshal.dumps((self._key, absent, "\n".join(there), _digest(list(there.values())), content))
         temporary = f"{self.path}.{os.getpid()}.{time.monotonic_ns()}"
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
@@ -106,9 +125,12 @@ class Index:
             os.replace(temporary, self.path)
         except OSError:
             _remove(temporary)
-
-    def _is_settled(self, found: Signature) -> bool:
-        return found is None or max(found[:2]) < self._started - SETTLED_NS
+            return
+        files = list(_files())
+        if len(files) > MOST_FILES:
+            files.sort(key=lambda path: (signature(path) or (0, 0))[0])
+            for path in files[:-MOST_FILES]:
+                _remove(path)
 
 
 def clear() -> int:
@@ -129,44 +151,48 @@ def size() -> tuple[int, int]:
 
 def _is_current(path: str) -> bool:
     stored = _stored(path)
-    return stored is not None and stored[0][0] == FORMAT and _are_unchanged(stored[1], stored[2])
+    return stored is not None and stored[0][0] == FORMAT and _is_unchanged(stored)
 
 
-def _stored(path: str) -> tuple[list[object], list[str], list[Signature], object] | None:
+def _stored(path: str) -> "Stored | None":
     """Returns the content of an index file; `None` when it is not there, not ours, or damaged."""
     try:
         # Nothing but a regular file is read, and opening anything else does not block.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
-        with open(descriptor, "rb", buffering=0) as file:
-            if not _is_own(os.fstat(descriptor)):
-                return None
-            data = file.read()
+        try:
+            status = os.fstat(descriptor)
+            data = memoryview(os.read(descriptor, status.st_size) if _is_own(status) else b"")
+        finally:
+            os.close(descriptor)
         start = len(_MAGIC) + 8
         body = data[start:]
         if data[:start] != _MAGIC + _hash(body):
             return None
-        stored: tuple[list[object], list[str], list[Signature], object] = marshal.loads(body)
+        stored: Stored = marshal.loads(body)
     except (OSError, ValueError, EOFError, TypeError):
         return None
     return stored
 
 
-def _are_unchanged(places: list[str], signatures: list[Signature]) -> bool:
+def _is_unchanged(stored: "Stored") -> bool:
+    _, absent, there, digest, _ = stored
     try:
-        # Both loops run in C: thousands of files are compared at each survey.
-        return list(map(_SIGNATURE, map(os.stat, places))) == signatures
-    except (OSError, ValueError):  # something is not there: it was not there before, or it is gone
-        return list(map(signature, places)) == signatures
+        # The loops run in C: thousands of files are compared at each survey.
+        return _digest(list(map(_SIGNATURE, map(os.stat, there.split("\n"))))) == digest and not any(
+            map(signature, absent)
+        )
+    except (OSError, ValueError):  # something is gone
+        return False
 
 
-def _is_own(status: os.stat_result) -> bool:
+def _is_own(status: "os.stat_result") -> bool:
     """Returns whether a file is a regular one that only this user can have written."""
     if sys.platform == "win32":
         return True
-    return status.st_mode & 0o170022 == 0o100000 and status.st_uid == os.geteuid()
+    return is_regular(status) and not status.st_mode & 0o022 and status.st_uid == os.geteuid()
 
 
-def _files() -> Iterator[str]:
+def _files() -> "Iterator[str]":
     try:
         names = sorted(os.listdir(folder()))
     except OSError:
@@ -182,5 +208,9 @@ def _remove(path: str) -> bool:
     return True
 
 
-def _hash(data: bytes) -> bytes:
+def _digest(signatures: "list[Signature]") -> bytes:
+    return _hash(marshal.dumps(signatures, 2))  # later versions of the format write the same value in several ways
+
+
+def _hash(data: bytes | memoryview) -> bytes:
     return _imp.source_hash(FORMAT, data)

@@ -1,15 +1,13 @@
 """The manager: what an application embeds to survey, get and shut down its plugins."""
 
-from __future__ import annotations
-
 from _thread import RLock  # threading itself is an import more
 
 from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginNotFound
 from pluginhost.index import Index
 from pluginhost.survey import Row, Survey
 
-# `typing` and `logging` are not imported on the road of a survey, and neither is what loads plugins: each costs more
-# than the survey itself. Type checkers know this name.
+# `typing`, `__future__` and `logging` are not imported on the road of a survey, and neither is what loads plugins: each
+# costs as much as a part of the survey itself. Annotations are quoted where they must be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +34,7 @@ class PluginManager:
         group: str = "pluginhost.plugins",
         api: str | None = "pluginapi",
         *,
-        plugins: Mapping[str, Mapping[str, object]] | None = None,
+        plugins: "Mapping[str, Mapping[str, object]] | None" = None,
     ) -> None:
         """Makes a manager; nothing is searched or imported yet.
 
@@ -63,7 +61,7 @@ class PluginManager:
         self._closed = False
         self._lock = RLock()
 
-    def survey(self) -> Survey:
+    def survey(self) -> "Survey":
         """Returns a row for each installed plugin, and what is wrong with distributions; imports none of them."""
         stored = Index(self.group, self.api)
         known = stored.load()
@@ -75,14 +73,11 @@ class PluginManager:
             found = discovery.discover(self.group, self.api)
             survey = admission.admit(found, self.api)
             stored.store(found.seen, survey.to_plain())
-        for row in survey:
-            if settings := self._settings.get(row.name):
-                row.enabled = settings.enabled
-                if settings.distribution == row.distribution:
-                    row.pick()
+        if self._settings:
+            self._apply_settings(survey)
         return survey
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> "Row":
         """Returns a plugin's row of the survey.
 
         Args:
@@ -102,7 +97,7 @@ class PluginManager:
             raise self._not_found(name, [f"{row.name}@{row.distribution}" for row in survey])
         raise self._not_found(name, [row.name for row in survey])
 
-    def survey_wheel(self, wheel: str) -> Survey:
+    def survey_wheel(self, wheel: str) -> "Survey":
         """Returns the survey of a wheel file's plugins, judged by what is installed here.
 
         Args:
@@ -114,7 +109,7 @@ class PluginManager:
         found.candidates = discovery.discover(self.group, path=[wheel]).candidates
         return admission.admit(found, self.api)
 
-    def get(self, name: str, contract: TypeForm[P]) -> P:
+    def get(self, name: str, contract: "TypeForm[P]") -> "P":
         """Returns a plugin, started at the first call and the same object each time.
 
         Args:
@@ -130,7 +125,7 @@ class PluginManager:
         """
         return self.handle(name).require(contract)
 
-    def handle(self, name: str) -> Handle:
+    def handle(self, name: str) -> "Handle":
         """Returns the handle of a plugin, started at the first call.
 
         Args:
@@ -146,7 +141,7 @@ class PluginManager:
                 handle = self._named[name] = self._handle(self.row(name))
             return handle
 
-    def all(self, contract: TypeForm[P]) -> dict[str, P]:
+    def all(self, contract: "TypeForm[P]") -> "dict[str, P]":
         """Returns every plugin that implements a contract, by name; what fails is logged and left out.
 
         Args:
@@ -182,19 +177,26 @@ class PluginManager:
                 except PluginHostError as exc:
                     self._log(exc.finding)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: "TracebackType | None"
     ) -> None:
         self.close()
 
-    def _handle(self, row: Row) -> Handle:
+    def _apply_settings(self, survey: "Survey") -> None:
+        for row in survey:
+            if settings := self._settings.get(row.name):
+                row.enabled = settings.enabled
+                if settings.distribution == row.distribution:
+                    row.pick()
+
+    def _handle(self, row: "Row") -> "Handle":
         running = self._handles.get((row.name, row.distribution)) if row.state == "ready" else None
         return running or self._start(row)
 
-    def _start(self, row: Row) -> Handle:
+    def _start(self, row: "Row") -> "Handle":
         """Takes a candidate the whole way: admitted, loaded, initialised, held."""
         from pluginhost import lifecycle, loading
 
@@ -227,7 +229,7 @@ class PluginManager:
         if self._closed:
             raise ManagerClosed(Finding("manager-closed", "the manager has shut down", "make a new PluginManager"))
 
-    def _not_found(self, name: str, names: list[str]) -> PluginNotFound:
+    def _not_found(self, name: str, names: list[str]) -> "PluginNotFound":
         import difflib
 
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
@@ -242,7 +244,7 @@ class PluginManager:
             )
         )
 
-    def _log(self, finding: Finding) -> None:
+    def _log(self, finding: "Finding") -> None:
         """Logs a finding, once."""
         import logging
 
@@ -253,12 +255,12 @@ class PluginManager:
             logging.getLogger("pluginhost").log(level, "%s", finding, extra=extra)
 
 
-def _wanted(row: Row, contracts: dict[str, type]) -> list[type]:
+def _wanted(row: "Row", contracts: dict[str, type]) -> list[type]:
     """Returns the contracts that a plugin must implement: the base of all, and those that its manifest names."""
     return [contracts[name] for name in ("Plugin", *(row.contracts or ())) if name in contracts]
 
 
-def _may_implement(row: Row, contract: object, contracts: dict[str, type]) -> bool:
+def _may_implement(row: "Row", contract: object, contracts: dict[str, type]) -> bool:
     """Returns whether a manifest names a contract, or one derived from it, or does not tell."""
     if row.contracts is None:
         return True

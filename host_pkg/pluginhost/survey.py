@@ -1,10 +1,8 @@
 """What a survey is made of: distributions, candidates, rows."""
 
-from __future__ import annotations
-
 from pluginhost.errors import Finding, PluginRefused
 
-# `typing` is not imported on the road of a survey; type checkers know this name.
+# Neither `typing` nor `__future__` is imported on the road of a survey, so annotations are quoted where they must be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +26,7 @@ class Distribution:
 
     __slots__ = ("facts", "info", "name", "origin", "version")
 
-    def __init__(self, name: str, version: str, origin: str, info: str, facts: Facts | None = None) -> None:
+    def __init__(self, name: str, version: str, origin: str, info: str, facts: "Facts | None" = None) -> None:
         self.name = name
         self.version = version
         self.origin = origin
@@ -57,7 +55,7 @@ class Facts:
         self,
         requires: list[str] | None = None,
         requires_python: str = "",
-        manifest: Manifest | None = None,
+        manifest: "Manifest | None" = None,
         files: dict[str, str] | None = None,
         editable: str = "",
         shadowed: list[str] | None = None,
@@ -78,23 +76,30 @@ class Candidate:
         name: The entry point's name.
         value: The entry point's value as written.
         distribution: The distribution that registers it. Group, name and distribution are its identity.
-        module: The module that the value names.
-        factory: The factory that the value names; `New` when it names a module alone.
-        extras: The extras that the value names.
     """
 
-    __slots__ = ("distribution", "extras", "factory", "group", "module", "name", "value")
+    __slots__ = ("distribution", "group", "name", "value")
 
-    def __init__(self, group: str, name: str, value: str, distribution: Distribution) -> None:
+    def __init__(self, group: str, name: str, value: str, distribution: "Distribution") -> None:
         self.group = group
         self.name = name
         self.value = value
         self.distribution = distribution
-        target, _, extras = value.partition("[")
-        module, _, factory = target.partition(":")
-        self.extras = [extra.strip() for extra in extras.rstrip("] ").split(",") if extra.strip()]
-        self.module = module.strip()
-        self.factory = factory.strip() or "New"
+
+    @property
+    def module(self) -> str:
+        """The module that the value names."""
+        return self.value.partition("[")[0].partition(":")[0].strip()
+
+    @property
+    def factory(self) -> str:
+        """The factory that the value names; `New` when it names a module alone."""
+        return self.value.partition("[")[0].partition(":")[2].strip() or "New"
+
+    @property
+    def extras(self) -> list[str]:
+        """The extras that the value names."""
+        return [extra.strip() for extra in self.value.partition("[")[2].rstrip("] ").split(",") if extra.strip()]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.distribution})"
@@ -123,11 +128,11 @@ class Row:
 
     def __init__(
         self,
-        candidate: Candidate,
+        candidate: "Candidate",
         api: str,
         contracts: list[str] | None,
         capabilities: list[str],
-        findings: list[Finding],
+        findings: "list[Finding]",
         passed: list[str] | None = None,
     ) -> None:
         self.candidate = candidate
@@ -139,7 +144,7 @@ class Row:
         self.enabled = True
 
     @property
-    def state(self) -> State:
+    def state(self) -> "State":
         if not self.enabled:
             return "disabled"
         return "refused" if any(finding.severity == "error" for finding in self.findings) else "ready"
@@ -204,7 +209,7 @@ class Row:
         return entry, distribution, self.api, self.contracts, self.capabilities, findings, self.passed
 
     @classmethod
-    def from_plain(cls, plain: Any) -> Row:
+    def from_plain(cls, plain: "Any") -> "Row":
         """Returns the row that `to_plain` made tuples of."""
         entry, distribution, api, contracts, capabilities, findings, passed = plain
         group, name, value = entry
@@ -225,11 +230,11 @@ class Survey:
 
     __slots__ = ("findings", "plugins")
 
-    def __init__(self, plugins: list[Row], findings: list[Finding]) -> None:
+    def __init__(self, plugins: "list[Row]", findings: "list[Finding]") -> None:
         self.plugins = plugins
         self.findings = findings
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> "Iterator[Row]":
         return iter(self.plugins)
 
     def __len__(self) -> int:
@@ -247,7 +252,7 @@ class Survey:
         return [row.to_plain() for row in self.plugins], [finding.to_plain() for finding in self.findings]
 
     @classmethod
-    def from_plain(cls, plain: Any) -> Survey:
+    def from_plain(cls, plain: "Any") -> "Survey":
         """Returns the survey that `to_plain` made tuples of."""
         rows, findings = plain
         return cls([Row.from_plain(row) for row in rows], [Finding(*finding) for finding in findings])
