@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from pluginhost import copies, names, requirements
@@ -98,6 +99,8 @@ def check_entry_point(candidate: Candidate) -> Iterator[Finding]:
 def check_shadowed(distribution: Distribution) -> Iterator[Finding]:
     """Yields a warning when the same distribution is installed again further down the search path."""
     for info in distribution.facts.shadowed if distribution.facts else ():
+        if os.path.realpath(info) == os.path.realpath(distribution.info):
+            continue  # one folder by two names
         yield Finding(
             "distribution-shadowed",
             f"{distribution} in {distribution.info} hides another of that name in {info}",

@@ -101,7 +101,7 @@ def test_a_second_copy_on_the_path_refuses_every_plugin_and_names_both(
 def test_the_same_folder_by_two_names_is_one_copy(command: Command, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(CONTRACTS.parent.parent, target_is_directory=True)
-    assert codes(command, "english", PYTHONPATH=str(link)) in ([], ["distribution-shadowed"])
+    assert codes(command, "english", PYTHONPATH=str(link)) == []
     assert command("call", "english", "greet", "Ada").returncode == 0
 
 
