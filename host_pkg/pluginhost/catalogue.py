@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Final, Literal, TypeAlias
 
-    from pluginhost.errors import Severity
+    Severity: TypeAlias = Literal["error", "warning"]
 
 
 class Code:

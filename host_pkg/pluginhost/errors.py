@@ -20,9 +20,9 @@ Exception
 # Neither `typing` nor `__future__` is imported on the road of a survey, so annotations are quoted where they must be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final, Literal, TypeAlias
+    from typing import Final
 
-    Severity: TypeAlias = Literal["error", "warning"]
+    from pluginhost.catalogue import Severity
 
 MESSAGE_LIMIT: "Final" = 2_000
 """Characters of a message or a hint; a finding stays below 4 KB when they are ASCII."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from forge import GREETER
 from pluginhost import (
     PluginFactoryError,
     PluginHostError,
@@ -23,18 +24,6 @@ from pluginapi import Greeter
 if TYPE_CHECKING:
     from forge import Command, Forge
 
-GOOD = """
-from pluginapi import Greeter
-
-class Good(Greeter):
-    lang = "Good"
-
-    def greet(self, name: str) -> str:
-        return f"good {name}"
-
-def New() -> Good:
-    return Good()
-"""
 REFUSALS = {
     "no-pin": ("pin-missing", "admission", PluginRefused),
     "other-pin": ("pin-unsatisfied", "admission", PluginRefused),
@@ -50,17 +39,17 @@ REFUSALS = {
 def installed(forge: Forge) -> Path:
     """Seven bad plugins between two good ones, each a wheel of its own."""
     contracts = Path(pluginapi.__file__).with_name("contracts.py").read_text()
-    forge.plugin("a-good", GOOD)
-    forge.plugin("z-good", GOOD, hook=True)
-    forge.plugin("no-pin", GOOD, dependencies=())
-    forge.plugin("other-pin", GOOD, dependencies=("pluginapi>=2",))
-    forge.install(forge.wheel("zoo-no-module", {"zoo_no_module.py": GOOD}, 'no-module = "zoo_other:New"'))
-    forge.plugin("no-symbol", GOOD.replace("def New()", "def Now()"))
-    forge.plugin("raises", GOOD.replace("return Good()", "raise SystemExit(3)"))
-    forge.plugin("other-type", GOOD.replace("return Good()", "return {}").replace("-> Good", "-> dict"))
+    forge.plugin("a-good", GREETER)
+    forge.plugin("z-good", GREETER, hook=True)
+    forge.plugin("no-pin", GREETER, dependencies=())
+    forge.plugin("other-pin", GREETER, dependencies=("pluginapi>=2",))
+    forge.install(forge.wheel("zoo-no-module", {"zoo_no_module.py": GREETER}, 'no-module = "zoo_other:New"'))
+    forge.plugin("no-symbol", GREETER.replace("def New()", "def Now()"))
+    forge.plugin("raises", GREETER.replace("return Some()", "raise SystemExit(3)"))
+    forge.plugin("other-type", GREETER.replace("return Some()", "return {}").replace("-> Some", "-> dict"))
     # Renamed and changed, so that no file tells it: what is left to see is the class.
     files = {
-        "zoo_second_copy/__init__.py": GOOD.replace("from pluginapi", "from zoo_second_copy.inner.contracts"),
+        "zoo_second_copy/__init__.py": GREETER.replace("from pluginapi", "from zoo_second_copy.inner.contracts"),
         "zoo_second_copy/inner/__init__.py": "",
         "zoo_second_copy/inner/contracts.py": f"{contracts}\n# changed\n",
     }
@@ -78,8 +67,8 @@ def test_each_refusal_has_its_own_code_stage_and_hint_and_good_plugins_serve(sit
             assert f"zoo-{name} 1.0.0" in finding.message
             assert finding.hint
             assert finding.path
-            assert manager.get("a-good", Greeter).greet("Ada") == "good Ada"
-            assert manager.get("z-good", Greeter).greet("Ada") == "good Ada"
+            assert manager.get("a-good", Greeter).greet("Ada") == "some Ada"
+            assert manager.get("z-good", Greeter).greet("Ada") == "some Ada"
     assert len({code for code, _, _ in REFUSALS.values()}) == len(REFUSALS)
 
 
@@ -136,4 +125,4 @@ def test_the_command_shows_them_and_ends_with_1(command: Command) -> None:
         assert lines[0].startswith(f"error: [{code}] ")
         assert lines[1].startswith("hint: ")
         assert len(lines) == 2, "no traceback unless it is asked for"
-    assert command("call", "z-good", "greet", "Ada").stdout == b"good Ada\n"
+    assert command("call", "z-good", "greet", "Ada").stdout == b"some Ada\n"

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from forge import GREETER
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -108,17 +110,3 @@ def test_a_missing_api_refuses_every_plugin_and_says_so(command: Command) -> Non
     rows = command.json("list", "--api", "not_there")["plugins"]
     assert {row["state"] for row in rows} == {"refused"}
     assert {finding["code"] for row in rows for finding in row["findings"]} == {"api-missing"}
-
-
-GREETER = """
-from pluginapi import Greeter
-
-class Some(Greeter):
-    lang = "Some"
-
-    def greet(self, name: str) -> str:
-        return f"some {name}"
-
-def New() -> Some:
-    return Some()
-"""
