@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def check_api(package: str, api: Distribution, discovery: Discovery) -> Iterator[Finding]:
     """Yields a finding when the API package is there more than once: on the search path, or as a distribution."""
+    for entry in discovery.path:
+        discovery.sign(f"{entry}{os.sep}{package.replace('.', os.sep)}")  # where a copy would come to be
     places = list(dict.fromkeys(os.path.realpath(place) for place in _places(package, discovery.path)))
     distributions = [api.info, *(api.facts.shadowed if api.facts else ())]
     if len(places) > 1 or len({os.path.realpath(info) for info in distributions}) > 1:

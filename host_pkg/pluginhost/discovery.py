@@ -142,6 +142,11 @@ class Discovery:
         distribution = self._distribution(normalize(name), *where)
         return distribution.version if distribution else None
 
+    def sign(self, path: str) -> None:
+        """Notes what a file or folder is like before it is read, so that a change meanwhile shows later."""
+        if self.seen is not None:
+            self.seen[path] = signature(path)
+
     def _distribution(self, key: str, origin: str, info: str | Foreign) -> Distribution | None:
         """Returns a distribution with all that admission judges it by, or leaves a finding."""
         file = "PKG-INFO" if isinstance(info, str) and info.lower().endswith(".egg-info") else "METADATA"
@@ -195,7 +200,7 @@ class Discovery:
                 self._sign_absent(path, info)
             return None
         except OSError:
-            self._sign(path)
+            self.sign(path)
             raise
         try:
             status = os.fstat(descriptor)
@@ -235,7 +240,7 @@ class Discovery:
 
     def _on_path(self) -> Iterator[tuple[str, str, str | Foreign]]:
         for folder in self.path:
-            self._sign(folder)
+            self.sign(folder)
             if folder.lower().endswith(".egg"):
                 if os.path.isdir(folder):
                     self.seen = None
@@ -296,12 +301,7 @@ class Discovery:
             place = path.rpartition(os.sep)[0]
             while place != info and not os.path.isdir(place):
                 place = place.rpartition(os.sep)[0]
-            self._sign(place)
-
-    def _sign(self, path: str) -> None:
-        """Notes what a file or folder is like before it is read, so that a change meanwhile shows later."""
-        if self.seen is not None:
-            self.seen[path] = signature(path)
+            self.sign(place)
 
 
 def _place(info: str | Foreign) -> str:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,3 +196,18 @@ def test_a_clash_is_settled_by_name_at_distribution_or_by_the_settings(
         assert manager.get("twice@zoo-other", Greeter).greet("Ada") == "other Ada"
     with PluginManager(plugins={"twice": {"distribution": "zoo-other"}}) as manager:
         assert manager.get("twice", Greeter).greet("Ada") == "other Ada"
+
+
+def test_a_copy_that_comes_to_be_in_a_folder_that_was_there_is_seen(command: Command, tmp_path: Path) -> None:
+    """The folder's parent does not change then, and a survey before it was kept in the index."""
+    folder = tmp_path / "pluginapi"
+    folder.mkdir()
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    env = {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(cache)}
+    give_up = time.monotonic() + 20
+    while not list(cache.rglob("*.index")):  # only what has settled is kept
+        assert codes(command, "english", **env) == []
+        assert time.monotonic() < give_up
+    folder.joinpath("__init__.py").touch()
+    assert codes(command, "english", **env) == ["api-duplicated"]
