@@ -37,7 +37,7 @@ class Ground:
         self.api = api
         self.clashes = names.clashes(discovery.candidates)
         self.duplicates = list(copies.check_api(package, api, discovery))
-        self.hashes = copies.hashes(api)
+        self.hashes = copies.hashes(package, api)
         self.owners = copies.owners(discovery.candidates)
 
     def clash(self, candidate: Candidate) -> list[Finding]:
@@ -52,7 +52,7 @@ CHECKS: tuple[tuple[str, Callable[[Candidate, Ground], Iterator[Finding] | list[
     ("version", lambda plugin, on: requirements.check_version(plugin.distribution)),
     ("one distribution", lambda plugin, on: check_shadowed(plugin.distribution)),
     ("Python", lambda plugin, on: requirements.check_python(plugin.distribution)),
-    ("pin", lambda plugin, on: requirements.check_pin(plugin.distribution, on.api)),
+    ("pin", lambda plugin, on: requirements.check_pin(plugin, on.api)),
     ("dependencies", lambda plugin, on: requirements.check_dependencies(plugin, on.api, on.discovery)),
     ("manifest", lambda plugin, on: check_manifest(plugin, on.package, on.api)),
     ("one API", lambda plugin, on: on.duplicates),
@@ -60,7 +60,10 @@ CHECKS: tuple[tuple[str, Callable[[Candidate, Ground], Iterator[Finding] | list[
         "no copy of the API",
         lambda plugin, on: copies.check_vendored(plugin.distribution, on.package, on.api, on.hashes),
     ),
-    ("own module", lambda plugin, on: copies.check_module(plugin, on.package, on.discovery.path, on.owners)),
+    (
+        "own module",
+        lambda plugin, on: copies.check_module(plugin, on.package, on.api, on.discovery.path, on.owners),
+    ),
     ("native code", lambda plugin, on: copies.check_native(plugin.distribution)),
 )
 """Every check by its title, in the order in which they are told."""
@@ -147,7 +150,7 @@ def _row(candidate: Candidate, ground: Ground) -> Row:
         if not found:
             passed.append(title)
     _, contracts, capabilities = _stamped(candidate) or ("", None, [])
-    pin = ", ".join(map(str, requirements.pins(candidate.distribution, ground.api)))
+    pin = ", ".join(map(str, requirements.pins(candidate, ground.api)))
     return Row(candidate, pin, contracts, capabilities, findings, passed)
 
 

@@ -32,10 +32,17 @@ def check_api(package: str, api: Distribution, discovery: Discovery) -> Iterator
         )
 
 
-def hashes(api: Distribution) -> frozenset[str]:
-    """Returns the hashes of an API distribution's source files, those of empty ones left out."""
-    empty = {digest for path, digest in _files(api) if path.endswith("py.typed")}
-    return frozenset({digest for path, digest in _files(api) if path.endswith(".py") and digest} - empty)
+def hashes(package: str, api: Distribution) -> frozenset[str]:
+    """Returns the hashes of an API package's source files that define contracts.
+
+    The others prove nothing: an empty `__init__.py`, a line with the version, a helper are alike in many packages.
+    """
+    start = package.replace(".", "/")
+    return frozenset(
+        digest
+        for path, digest in _files(api)
+        if digest and path.endswith(".py") and path.startswith((f"{start}/", f"{start}.")) and _has_contracts(api, path)
+    )
 
 
 def check_vendored(
@@ -56,8 +63,9 @@ def check_vendored(
     for path, digest in _files(distribution):
         if path == start or path.endswith(f"/{start}") or (path.endswith(".py") and digest in own):
             found = path
-        elif path.endswith((".zip", ".whl", ".egg")) and start in _archived(distribution, path):
-            found = f"{path}/{start}"
+        elif path.endswith((".zip", ".whl", ".egg")):
+            inner = (file for file in _archived(distribution, path) if f"/{file}".endswith(f"/{start}"))
+            found = next((f"{path}/{file}" for file in inner), "")
         elif path.endswith(".pth") and not distribution.facts.editable:
             found = _added(distribution, path, start)
         if found:
@@ -81,27 +89,33 @@ def owners(candidates: Iterable[Candidate]) -> dict[str, list[Distribution]]:
 
 
 def check_module(
-    candidate: Candidate, package: str, path: Iterable[str], owned: dict[str, list[Distribution]]
+    candidate: Candidate,
+    package: str,
+    api: Distribution,
+    path: Iterable[str],
+    owned: dict[str, list[Distribution]],
 ) -> Iterator[Finding]:
     """Yields a finding when a candidate's module is not its distribution's own, or stands in the way of another.
 
     Args:
         candidate: The plugin.
         package: The import name of the API package.
+        api: The distribution that provides it.
         path: The search path.
         owned: What `owners` returned for all candidates.
     """
     distribution, top = candidate.distribution, candidate.module.partition(".")[0]
     of = "Python" if top in sys.stdlib_module_names else "the host" if top in {"pluginhost", "pluginapi"} else ""
     of = of or ("the API" if top == package.partition(".")[0] else "")
-    if of:
+    if of and not (_owns(distribution, candidate.module) and (distribution.info == api.info or _is_host(distribution))):
         yield _foreign_module(candidate, "module-shadows", f"which is {of}'s")
         return
     start = candidate.module.replace(".", "/")
     sources = [*owned.get(f"{start}.py", ()), *owned.get(f"{start}/__init__.py", ())]
     others = [str(other) for other in sources if other is not distribution]
     if others:
-        yield _foreign_module(candidate, "module-foreign", f"which {' and '.join(others)} brings too")
+        too = " too" if distribution in sources else ""
+        yield _foreign_module(candidate, "module-foreign", f"which {' and '.join(others)} brings{too}")
         return
     listed = distribution.facts and distribution.facts.files is not None and not distribution.facts.editable
     # What is nowhere fails when it is imported, and says so then.
@@ -156,16 +170,30 @@ def _members(archive: str) -> set[str]:
         return set()
 
 
-def _archived(distribution: Distribution, path: str) -> str:
+def _has_contracts(api: Distribution, path: str) -> bool:
+    """Returns whether a file of the API defines classes upon `Plugin`; what cannot be read may."""
+    try:
+        with open(f"{api.origin}{os.sep}{path}", "rb") as file:
+            source = file.read()
+    except OSError:
+        return True
+    return b"class " in source and b"Plugin" in source
+
+
+def _is_host(distribution: Distribution) -> bool:
+    return distribution.name in {"pluginhost", "pluginapi"}
+
+
+def _archived(distribution: Distribution, path: str) -> Iterable[str]:
     if not os.path.isfile(distribution.origin):
-        return "\n".join(_members(f"{distribution.origin}{os.sep}{path}"))
+        return _members(f"{distribution.origin}{os.sep}{path}")
     import zipfile
 
     try:
         with zipfile.ZipFile(distribution.origin) as wheel, wheel.open(path) as inner, zipfile.ZipFile(inner) as opened:
-            return "\n".join(opened.namelist())
+            return opened.namelist()
     except (OSError, KeyError, zipfile.BadZipFile):
-        return ""
+        return ()
 
 
 def _added(distribution: Distribution, path: str, start: str) -> str:

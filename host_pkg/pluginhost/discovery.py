@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 FILE_LIMIT: Final = 1 << 20
 """Bytes of a metadata file at most; real ones have some kilobytes."""
 
+RECORD_LIMIT: Final = 1 << 24
+"""Bytes of a RECORD at most; that of a distribution with ten thousand files has more than a megabyte."""
+
 # Opening what is not a regular file does not block.
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -186,8 +189,9 @@ class Discovery:
             except Exception as exc:  # an archive may be damaged in many ways, and a finder do what it likes
                 raise OSError(f"{type(exc).__name__}: {exc}") from exc
             data = None if text is None else text.encode("utf-8", "surrogateescape")
-        if data is not None and len(data) > FILE_LIMIT:
-            raise OSError(f"it has more than {FILE_LIMIT:,} bytes")
+        limit = _limit(file)
+        if data is not None and len(data) > limit:
+            raise OSError(f"it has more than {limit:,} bytes")
         return data
 
     def _read_file(self, info: str, file: str, *, sign: bool) -> bytes | None:
@@ -208,7 +212,7 @@ class Discovery:
                 self.seen[path] = signature_of(status)
             if not is_regular(status):
                 raise OSError("it is not a regular file")
-            return os.read(descriptor, min(status.st_size, FILE_LIMIT) + 1)  # memory is taken for all that is asked
+            return os.read(descriptor, min(status.st_size, _limit(file)) + 1)  # memory is taken for all that is asked
         finally:
             os.close(descriptor)
 
@@ -302,6 +306,10 @@ class Discovery:
             while place != info and not os.path.isdir(place):
                 place = place.rpartition(os.sep)[0]
             self.sign(place)
+
+
+def _limit(file: str) -> int:
+    return RECORD_LIMIT if file == "RECORD" else FILE_LIMIT
 
 
 def _place(info: str | Foreign) -> str:

@@ -64,7 +64,7 @@ def parse_metadata(text: str) -> tuple[str, str, str, list[str]]:
     fields: dict[str, list[str]] = {"name": [], "version": [], "requires-python": [], "requires-dist": []}
     values: list[str] = []
     for line in text.splitlines():
-        if not line.strip():
+        if not line:  # one of blanks alone is a folded header that goes on
             break
         if line[0] in " \t":  # a folded header goes on
             if values:

@@ -35,20 +35,24 @@ def check_version(distribution: Distribution) -> Iterator[Finding]:
         )
 
 
-def pins(distribution: Distribution, api: Distribution) -> list[Requirement]:
-    """Returns the requirements by which a distribution pins the API, in this environment."""
-    found = (_parsed(line) for line in _facts(distribution).requires)
+def pins(candidate: Candidate, api: Distribution) -> list[Requirement]:
+    """Returns the requirements by which a candidate pins the API, in this environment and with its extras."""
+    found = (_parsed(line) for line in _facts(candidate.distribution).requires)
     name = canonicalize_name(api.name)
-    return [pin for pin in found if pin and canonicalize_name(pin.name) == name and _applies(pin)]
+    ours = [pin for pin in found if pin and canonicalize_name(pin.name) == name]
+    return [pin for pin in ours if any(_applies(pin, extra) for extra in ("", *candidate.extras))]
 
 
-def check_pin(distribution: Distribution, api: Distribution) -> Iterator[Finding]:
-    """Yields a finding when a distribution does not say, or excludes, the API that is installed."""
+def check_pin(candidate: Candidate, api: Distribution) -> Iterator[Finding]:
+    """Yields a finding when a candidate does not say, or excludes, the API that is installed."""
+    distribution = candidate.distribution
+    if distribution.info == api.info:  # what the API itself brings is made for it
+        return
     for line in _facts(distribution).requires:
         if _parsed(line) is None:
             yield _pin_finding("pin-malformed", distribution, f"has a requirement that cannot be read: {line!r}", api)
             return
-    found = pins(distribution, api)
+    found = pins(candidate, api)
     if not any(pin.specifier for pin in found):
         yield _pin_finding("pin-missing", distribution, f"is not pinned to a version of {api.name}", api)
     elif wrong := [str(pin) for pin in found if not pin.specifier.contains(api.version, prereleases=True)]:

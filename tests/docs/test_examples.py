@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = sorted([ROOT / "README.md", *(page for page in ROOT.glob("docs/**/*.md") if "_build" not in page.parts)])
+WRITTEN = {ROOT / "docs" / "_build", ROOT / "docs" / "codes"}  # what building the documentation writes
+PAGES = sorted([ROOT / "README.md", *(page for page in ROOT.glob("docs/**/*.md") if not WRITTEN & {*page.parents})])
 
 # These build or fetch what the tests themselves are run with.
 NOT_RUN = {
@@ -111,7 +112,8 @@ class Environment:
         (self.folder / "wheelhouse").symlink_to(wheelhouse)
         self._bin = folder / "env" / "bin"
         self._make(folder / "env", folder / "others")
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        dropped = ("PYTHON", "VIRTUAL_ENV", "XDG_")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
         self.variables = {
             **kept,
             "PATH": f"{self._bin}{os.pathsep}{os.environ['PATH']}",
