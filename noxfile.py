@@ -1,4 +1,4 @@
-"""What a developer runs: `nox -s build | demo | tests | lint | types | docs | bench | lock`."""
+"""What a developer runs: `nox -s build | demo | tests | ecosystem | lint | types | docs | bench | lock`."""
 
 from __future__ import annotations
 
@@ -93,6 +93,16 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs, env={"PLUGINHOST_WHEELHOUSE": str(WHEELHOUSE)})
 
 
+@nox.session(requires=["build"])
+def ecosystem(session: nox.Session) -> None:
+    """Surveys popular packages of other people beside the example plugins: none is refused that should not be."""
+    install_locked(session, "ecosystem")
+    install_ours(session, "pluginapi", "pluginhost*")
+    # The plugins of pytest are what is looked at here; none of them takes part.
+    environment = {"PLUGINHOST_ECOSYSTEM": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    session.run("python", "-m", "pytest", "tests/ecosystem", *session.posargs, env=environment)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Checks style and formatting."""
@@ -135,9 +145,18 @@ def bench(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Writes requirements/*.txt anew from pyproject.toml; `-- --upgrade` takes newer versions."""
     session.install("uv")
-    for group in ("host", "build", "tests", "lint", "types", "docs", "bench"):
-        host = ["pyproject.toml"] if group in ("host", "tests") else []  # what pluginhost itself needs
+    for group in ("host", "build", "tests", "lint", "types", "docs", "bench", "ecosystem"):
+        host = ["pyproject.toml"] if group in ("host", "tests", "ecosystem") else []  # what pluginhost itself needs
         groups = ["--group", group] if group != "host" else []
         command = ["uv", "pip", "compile", *host, *groups, "--universal", "--python-version", "3.11", "--quiet"]
         options = ["--generate-hashes", "--no-emit-package", "pluginapi", "--no-header", "--no-annotate"]
         session.run(*command, *options, "--output-file", f"requirements/{group}.txt", *session.posargs)
+
+
+@nox.session(requires=["build"])
+def fuzz(session: nox.Session) -> None:
+    """Surveys 100,000 mutated metadata files; the suite has 2,000 of them."""
+    install_locked(session, "tests")
+    install_ours(session, "pluginapi", "pluginhost")
+    env = {"PLUGINHOST_WHEELHOUSE": str(WHEELHOUSE), "PLUGINHOST_MUTATIONS": "100000"}
+    session.run("python", "-m", "pytest", "-q", "tests/zoo/test_mutations.py", *session.posargs, env=env)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from pluginhost import copies, names, requirements
@@ -11,9 +12,16 @@ from pluginhost.survey import Row, Survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Final
 
     from pluginhost.discovery import Discovery
     from pluginhost.survey import Candidate, Distribution
+
+
+LONGEST: Final = 500
+"""Characters of an entry point's value at most."""
+
+_EXTRA: Final = re.compile("[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 
 class Ground:
@@ -38,7 +46,7 @@ class Ground:
         self.clashes = names.clashes(discovery.candidates)
         self.duplicates = list(copies.check_api(package, api, discovery))
         self.hashes = copies.hashes(package, api)
-        self.owners = copies.owners(discovery.candidates)
+        self.owners = copies.Owners(discovery.candidates)
 
     def clash(self, candidate: Candidate) -> list[Finding]:
         """Returns what speaks against a candidate's name because of another's."""
@@ -53,6 +61,7 @@ CHECKS: tuple[tuple[str, Callable[[Candidate, Ground], Iterator[Finding] | list[
     ("one distribution", lambda plugin, on: check_shadowed(plugin.distribution)),
     ("Python", lambda plugin, on: requirements.check_python(plugin.distribution)),
     ("pin", lambda plugin, on: requirements.check_pin(plugin, on.api)),
+    ("extras", lambda plugin, on: requirements.check_extras(plugin) if is_entry_point(plugin) else []),
     ("dependencies", lambda plugin, on: requirements.check_dependencies(plugin, on.api, on.discovery)),
     ("manifest", lambda plugin, on: check_manifest(plugin, on.package, on.api)),
     ("one API", lambda plugin, on: on.duplicates),
@@ -62,7 +71,9 @@ CHECKS: tuple[tuple[str, Callable[[Candidate, Ground], Iterator[Finding] | list[
     ),
     (
         "own module",
-        lambda plugin, on: copies.check_module(plugin, on.package, on.api, on.discovery.path, on.owners),
+        lambda plugin, on: (
+            copies.check_module(plugin, on.package, on.api, on.discovery, on.owners) if is_entry_point(plugin) else []
+        ),
     ),
     ("native code", lambda plugin, on: copies.check_native(plugin.distribution)),
 )
@@ -89,14 +100,24 @@ def admit(discovery: Discovery, package: str | None) -> Survey:
 
 def check_entry_point(candidate: Candidate) -> Iterator[Finding]:
     """Yields a finding when an entry point's value is neither `module` nor `module:factory`."""
-    parts = [part for path in (candidate.module, candidate.factory) for part in path.split(".")]
-    if not all(part.isidentifier() for part in parts):
+    if not is_entry_point(candidate):
         yield Finding(
             "entry-point-malformed",
             f"{candidate.distribution} registers {candidate.name[:200]!a} as {candidate.value[:200]!a}",
             "an entry point is `module:New`, or `module` alone; tell the plugin's author",
             f"{candidate.distribution.info}/entry_points.txt",
         )
+
+
+def is_entry_point(candidate: Candidate) -> bool:
+    """Returns whether a candidate's value is `module` or `module:factory`, perhaps with extras."""
+    target, bracket, extras = candidate.value.partition("[")
+    if len(candidate.value) > LONGEST or target.rstrip().endswith(":"):
+        return False
+    names = [extra.strip() for extra in extras.rstrip()[:-1].split(",")]
+    closed = extras.rstrip().endswith("]") and (names == [""] or all(map(_EXTRA.fullmatch, names)))
+    parts = [part for path in (candidate.module, candidate.factory) for part in path.split(".")]
+    return all(part.isidentifier() for part in parts) and (closed or not bracket)
 
 
 def check_shadowed(distribution: Distribution) -> Iterator[Finding]:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 def check_api(package: str, api: Distribution, discovery: Discovery) -> Iterator[Finding]:
     """Yields a finding when the API package is there more than once: on the search path, or as a distribution."""
-    for entry in discovery.path:
-        discovery.sign(f"{entry}{os.sep}{package.replace('.', os.sep)}")  # where a copy would come to be
+    discovery.sign_module(package)
     places = list(dict.fromkeys(os.path.realpath(place) for place in _places(package, discovery.path)))
+    carried = set(_carried(package, api, discovery)) if len(places) > 1 else set()
+    if places and places[0] not in carried:  # a plugin's copy that imports do not find first costs that plugin alone
+        places = [place for place in places if place not in carried]
     distributions = [api.info, *(api.facts.shadowed if api.facts else ())]
     if len(places) > 1 or len({os.path.realpath(info) for info in distributions}) > 1:
         yield Finding(
@@ -30,6 +32,18 @@ def check_api(package: str, api: Distribution, discovery: Discovery) -> Iterator
             f"folders on PYTHONPATH and in .pth files that hold {package}",
             places[-1] if places else api.info,
         )
+
+
+def _carried(package: str, api: Distribution, discovery: Discovery) -> Iterator[str]:
+    """Yields the real paths of the copies that plugins' distributions bring to the search path."""
+    start = f"{package.replace('.', '/')}/__init__.py"
+    for candidate in discovery.candidates:
+        distribution = candidate.distribution
+        if distribution.info != api.info:
+            for path, _ in _files(distribution):
+                found = path if path == start else _added(distribution, path, start) if path.endswith(".pth") else ""
+                if found:
+                    yield os.path.realpath(os.path.join(distribution.origin, found))
 
 
 def hashes(package: str, api: Distribution) -> frozenset[str]:
@@ -79,21 +93,32 @@ def check_vendored(
             return
 
 
-def owners(candidates: Iterable[Candidate]) -> dict[str, list[Distribution]]:
-    """Returns the distributions that list each file, by its path."""
-    found: dict[str, list[Distribution]] = {}
-    for distribution in {id(candidate.distribution): candidate.distribution for candidate in candidates}.values():
-        for path, _ in _files(distribution):
-            found.setdefault(path, []).append(distribution)
-    return found
+class Owners:
+    """Which distributions list the files of the candidates' modules.
+
+    Attributes:
+        by_file: The distributions by the path of each file.
+        shared: The files that more than one lists.
+    """
+
+    __slots__ = ("by_file", "shared")
+
+    def __init__(self, candidates: Iterable[Candidate]) -> None:
+        files = {file for candidate in candidates for file in _starts(candidate.module)}
+        self.by_file: dict[str, list[Distribution]] = {}
+        for distribution in {id(candidate.distribution): candidate.distribution for candidate in candidates}.values():
+            for path, _ in _files(distribution):
+                if path in files:
+                    self.by_file.setdefault(path, []).append(distribution)
+        self.shared = [file for file, listing in self.by_file.items() if len(listing) > 1]
 
 
 def check_module(
     candidate: Candidate,
     package: str,
     api: Distribution,
-    path: Iterable[str],
-    owned: dict[str, list[Distribution]],
+    discovery: Discovery,
+    owned: Owners,
 ) -> Iterator[Finding]:
     """Yields a finding when a candidate's module is not its distribution's own, or stands in the way of another.
 
@@ -101,26 +126,35 @@ def check_module(
         candidate: The plugin.
         package: The import name of the API package.
         api: The distribution that provides it.
-        path: The search path.
-        owned: What `owners` returned for all candidates.
+        discovery: All that was found, and where.
+        owned: Who lists which file.
     """
     distribution, top = candidate.distribution, candidate.module.partition(".")[0]
-    of = "Python" if top in sys.stdlib_module_names else "the host" if top in {"pluginhost", "pluginapi"} else ""
+    pythons = top in sys.stdlib_module_names or top.startswith("__")  # `__main__` is the host's own program
+    of = "Python" if pythons else "the host" if top in {"pluginhost", "pluginapi"} else ""
     of = of or ("the API" if top == package.partition(".")[0] else "")
     if of and not (_owns(distribution, candidate.module) and (distribution.info == api.info or _is_host(distribution))):
         yield _foreign_module(candidate, "module-shadows", f"which is {of}'s")
         return
-    start = candidate.module.replace(".", "/")
-    sources = [*owned.get(f"{start}.py", ()), *owned.get(f"{start}/__init__.py", ())]
-    others = [str(other) for other in sources if other is not distribution]
-    if others:
-        too = " too" if distribution in sources else ""
-        yield _foreign_module(candidate, "module-foreign", f"which {' and '.join(others)} brings{too}")
-        return
+    starts = _starts(candidate.module)
+    for file in (*starts, *(file for file in owned.shared if file not in starts)):
+        listing = owned.by_file.get(file, [])
+        own = file in starts
+        others = [other for other in listing if other is not distribution]
+        if not others or not (own or len(others) < len(listing)):
+            continue
+        # Whoever was installed last wrote the file: it is his whose RECORD has its hash.
+        if not _is_intact(distribution, file) or (own and any(_is_intact(other, file) for other in others)):
+            what = f"whose {file} {' and '.join(map(str, others))} brings too" if own else ""
+            what = what or f"and lists {file}, which is {' and '.join(map(str, others))}'s"
+            yield _foreign_module(candidate, "module-foreign", what)
+            return
     listed = distribution.facts and distribution.facts.files is not None and not distribution.facts.editable
     # What is nowhere fails when it is imported, and says so then.
-    if listed and not _owns(distribution, candidate.module) and any(_places(candidate.module, path)):
-        yield _foreign_module(candidate, "module-foreign", "which is not among its files")
+    if listed and not _owns(distribution, candidate.module):
+        discovery.sign_module(candidate.module)
+        if any(_places(candidate.module, discovery.path)):
+            yield _foreign_module(candidate, "module-foreign", "which is not among its files")
 
 
 def check_native(distribution: Distribution) -> Iterator[Finding]:
@@ -136,7 +170,8 @@ def check_native(distribution: Distribution) -> Iterator[Finding]:
 
     for module, files in modules.items():
         suffixes = [file[file.index(".") :] for file in files]
-        tagged = all(suffix.count(".") > 1 for suffix in suffixes)  # `.so` alone fits, or is no module at all
+        # `.so` alone fits, or is no module at all; so do versions in the name of a library.
+        tagged = all(suffix[1:].startswith(("cpython-", "cp3", "pypy", "graalpy", "abi3")) for suffix in suffixes)
         if tagged and not set(suffixes) & set(EXTENSION_SUFFIXES):
             yield Finding(
                 "native-incompatible",
@@ -166,7 +201,7 @@ def _members(archive: str) -> set[str]:
     try:
         with zipfile.ZipFile(archive) as opened:
             return set(opened.namelist())
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # zipfile raises much more than BadZipFile
         return set()
 
 
@@ -192,12 +227,14 @@ def _archived(distribution: Distribution, path: str) -> Iterable[str]:
     try:
         with zipfile.ZipFile(distribution.origin) as wheel, wheel.open(path) as inner, zipfile.ZipFile(inner) as opened:
             return opened.namelist()
-    except (OSError, KeyError, zipfile.BadZipFile):
+    except Exception:  # as in _members
         return ()
 
 
 def _added(distribution: Distribution, path: str, start: str) -> str:
     """Returns the copy in a folder that a `.pth` file puts on the path; empty when there is none."""
+    if not os.path.isfile(f"{distribution.origin}{os.sep}{path}"):
+        return ""  # opening a FIFO would block
     try:
         with open(f"{distribution.origin}{os.sep}{path}", encoding="utf-8", errors="replace") as file:
             lines = file.read(1 << 16).splitlines()
@@ -209,9 +246,27 @@ def _added(distribution: Distribution, path: str, start: str) -> str:
     return ""
 
 
-def _owns(distribution: Distribution, module: str) -> bool:
+def _starts(module: str) -> tuple[str, str]:
     path = module.replace(".", "/")
-    starts = (f"{path}.py", f"{path}/__init__.py")
+    return f"{path}.py", f"{path}/__init__.py"
+
+
+def _is_intact(distribution: Distribution, path: str) -> bool:
+    """Returns whether a file is still the one that a distribution brought."""
+    import base64
+    import hashlib  # only where two distributions list one file
+
+    listed = dict(_files(distribution)).get(path, "")
+    try:
+        with open(f"{distribution.origin}{os.sep}{path}", "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return False
+    return listed == "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _owns(distribution: Distribution, module: str) -> bool:
+    path, starts = module.replace(".", "/"), _starts(module)
     return any(
         file in starts or (file.startswith(f"{path}.") and file.endswith((".so", ".pyd"))) or file == f"{path}.pyc"
         for file, _ in _files(distribution)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pluginhost.errors import Finding
+from pluginhost.errors import Finding, describe
 from pluginhost.index import is_regular, search_path, signature, signature_of
 from pluginhost.metadata import (
     parse_editable,
@@ -17,14 +17,15 @@ from pluginhost.metadata import (
     parse_manifest,
     parse_metadata,
     parse_record,
+    stray_line,
 )
 from pluginhost.survey import Candidate, Distribution, Facts
 
 # `typing` is not imported on the road of a survey; type checkers know this name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Final, TypeAlias
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any, Final, TypeAlias
 
     from importlib_metadata import Distribution as _Distribution
 
@@ -41,6 +42,9 @@ RECORD_LIMIT: Final = 1 << 24
 
 # Opening what is not a regular file does not block.
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+# What pip puts in the place of the first letter; digits too, which begin names of their own: `names` sees those.
+_LEFTOVER: Final = "~-.=%"
 
 MANIFEST: Final = "extra_metadata/pluginapi.json"
 
@@ -104,10 +108,15 @@ class Discovery:
         for name, (origin, info) in self._unshadowed.items():
             try:
                 data = self._read(info, "entry_points.txt")
-                entries = parse_entry_points(data.decode(), group) if data else []
+                text = data.decode() if data else ""
+                entries = parse_entry_points(text, group)
             except (OSError, ValueError) as exc:
                 self._unreadable(info, "entry_points.txt", exc)
                 continue
+            if line := stray_line(text):
+                self._stray(info, line)
+            if data is None and isinstance(info, str) and not _has_metadata(info):
+                self._unreadable(info, "METADATA", OSError("the file is missing"))
             if entries and (distribution := self._distribution(name, origin, info)):
                 self.candidates += [Candidate(group, *entry, distribution) for entry in entries]
         self.candidates.sort(key=lambda candidate: (candidate.name, candidate.distribution.name))
@@ -145,19 +154,28 @@ class Discovery:
         distribution = self._distribution(normalize(name), *where)
         return distribution.version if distribution else None
 
-    def sign(self, path: str) -> None:
+    def sign_module(self, module: str) -> None:
+        """Notes the folders in which a module's file is or would be: they change when it comes or goes."""
+        relative = module.replace(".", os.sep)
+        for entry in self.path:
+            for file in (f"{relative}{os.sep}__init__.py", f"{relative}.py"):
+                self._sign_absent(f"{entry}{os.sep}{file}", entry)
+
+    def _sign(self, path: str) -> None:
         """Notes what a file or folder is like before it is read, so that a change meanwhile shows later."""
         if self.seen is not None:
             self.seen[path] = signature(path)
 
     def _distribution(self, key: str, origin: str, info: str | Foreign) -> Distribution | None:
         """Returns a distribution with all that admission judges it by, or leaves a finding."""
-        file = "PKG-INFO" if isinstance(info, str) and info.lower().endswith(".egg-info") else "METADATA"
+        file = "METADATA"
         try:
             data = self._read(info, file)
+            if data is None and isinstance(info, str):
+                data = self._read(info, "PKG-INFO")
             if data is None:
                 raise OSError("the file is missing")
-            name, version, requires_python, requires = parse_metadata(data.decode())
+            name, version, requires_python, requires, extras = parse_metadata(data.decode())
             file = MANIFEST
             stamp = self._read(info, file)
             # These two only installers write, with the folder that they stand in: they need no signature of their own.
@@ -170,7 +188,7 @@ class Discovery:
             self._unreadable(info, file, exc)
             return None
         manifest = parse_manifest(stamp) if stamp is not None else None
-        facts = Facts(requires, requires_python, manifest, files, editable, self._shadowed.get(key))
+        facts = Facts(requires, requires_python, manifest, files, editable, self._shadowed.get(key), extras)
         return Distribution(name, version, origin, _place(info), facts)
 
     def _read(self, info: str | Foreign, file: str, *, sign: bool = True) -> bytes | None:
@@ -186,8 +204,10 @@ class Discovery:
                 text = info.read_text(file)
                 if text is None and file == "METADATA":
                     text = info.read_text("PKG-INFO")
-            except Exception as exc:  # an archive may be damaged in many ways, and a finder do what it likes
-                raise OSError(f"{type(exc).__name__}: {exc}") from exc
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:  # an archive may be damaged in many ways, and a finder do what it likes
+                raise OSError(describe(exc)) from exc
             data = None if text is None else text.encode("utf-8", "surrogateescape")
         limit = _limit(file)
         if data is not None and len(data) > limit:
@@ -200,11 +220,14 @@ class Discovery:
         try:
             descriptor = os.open(path, _READ)
         except (FileNotFoundError, NotADirectoryError):
+            if os.path.islink(path):
+                self._sign(path)
+                raise OSError("it is a link to nothing") from None
             if sign:
                 self._sign_absent(path, info)
             return None
         except OSError:
-            self.sign(path)
+            self._sign(path)
             raise
         try:
             status = os.fstat(descriptor)
@@ -218,9 +241,12 @@ class Discovery:
 
     def _unreadable(self, info: str | Foreign, file: str, exc: Exception) -> None:
         """Leaves the finding that a distribution's file cannot be used."""
+        if isinstance(exc, UnicodeDecodeError):
+            line = exc.object.count(b"\n", 0, exc.start) + 1
+            exc = ValueError(f"line {line} is not {exc.encoding.upper()}: {exc.reason}")
         place = _place(info)
         stem = os.path.basename(place).rpartition(".")[0].partition("-")[0]
-        self.findings.append(
+        self._leave(
             Finding(
                 "metadata-unreadable" if isinstance(exc, OSError) else "metadata-malformed",
                 f"{place}{os.sep}{file}: {exc}; whatever {stem} registers is left out",
@@ -228,6 +254,11 @@ class Discovery:
                 f"{place}{os.sep}{file}",
             )
         )
+
+    def _stray(self, info: str | Foreign, line: int) -> None:
+        place = f"{_place(info)}{os.sep}entry_points.txt"
+        what = f"{place}: line {line} stands before the first `[group]`, and is passed over as importlib.metadata does"
+        self._leave(Finding("metadata-malformed", what, "reinstall the distribution, or tell its author", place))
 
     def _everything(self, *, only_path: bool) -> Iterator[tuple[str, str, str | Foreign]]:
         """Yields origin, normalised name and metadata folder of every distribution, shadowed ones too."""
@@ -240,11 +271,11 @@ class Discovery:
                 yield from self._on_path()
             elif hasattr(finder, "find_distributions") and module != "importlib_metadata":
                 self.seen = None
-                yield from self._foreign(f"finder {finder!r}", finder=finder)
+                yield from self._foreign(f"finder {_shown(finder)}", finder=finder)
 
     def _on_path(self) -> Iterator[tuple[str, str, str | Foreign]]:
         for folder in self.path:
-            self.sign(folder)
+            self._sign(folder)
             if folder.lower().endswith(".egg"):
                 if os.path.isdir(folder):
                     self.seen = None
@@ -255,7 +286,10 @@ class Discovery:
             except FileNotFoundError:
                 continue  # as for imports, a folder that is not there is no fault
             except NotADirectoryError:
-                yield from self._foreign(folder)
+                if _is_archive(folder):
+                    yield from self._foreign(folder)
+                elif os.path.exists(folder):
+                    self._unsearchable(folder, "is neither a folder nor an archive that can be read")
                 continue
             except (OSError, ValueError) as exc:
                 self._unsearchable(folder, f"cannot be listed: {exc}")
@@ -264,7 +298,7 @@ class Discovery:
                 low = child.lower()
                 if not low.endswith((".dist-info", ".egg-info")):
                     continue
-                if child.startswith("~"):
+                if child[0] in _LEFTOVER and low.rpartition(".")[0]:
                     self._leftover(f"{folder}{os.sep}{child}")
                     continue
                 name = normalize(low.rpartition(".")[0].partition("-")[0])
@@ -276,14 +310,30 @@ class Discovery:
 
         try:
             if finder is None:
-                found = importlib_metadata.distributions(path=[origin])
+                found: Iterable[Any] = importlib_metadata.distributions(path=[origin])
+                if os.path.isdir(origin):  # an egg; the order of its listing is none
+                    found = sorted(
+                        found, key=lambda each: (_place(each).lower().endswith(f"{os.sep}egg-info"), _place(each))
+                    )
             else:
                 context = importlib_metadata.DistributionFinder.Context()  # type: ignore[no-untyped-call]
                 found = finder.find_distributions(context)  # type: ignore[attr-defined]
             for distribution in found:
-                yield origin, normalize(distribution.name), distribution  # type: ignore[misc]
-        except Exception as exc:  # a finder is somebody's code, and may raise what it likes
-            self._unsearchable(origin, f"cannot be searched: {type(exc).__name__}: {exc}")
+                try:
+                    name = getattr(distribution, "_normalized_name", None) or normalize(distribution.name)
+                except Exception as exc:  # it has no name, and costs none of the others
+                    self._unreadable(distribution, "METADATA", OSError(f"{describe(exc)}, from {origin}"))
+                    continue
+                yield origin, name, distribution
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # a finder is somebody's code, and may raise what it likes
+            self._unsearchable(origin, f"cannot be searched: {describe(exc)}")
+
+    def _leave(self, finding: Finding) -> None:
+        """Leaves a finding; a distribution that is read again is not told of again."""
+        if finding not in self.findings:
+            self.findings.append(finding)
 
     def _unsearchable(self, origin: str, what: str) -> None:
         hint = "mend its permissions, or take it off sys.path (PYTHONPATH, a .pth file)"
@@ -305,7 +355,7 @@ class Discovery:
             place = path.rpartition(os.sep)[0]
             while place != info and not os.path.isdir(place):
                 place = place.rpartition(os.sep)[0]
-            self.sign(place)
+            self._sign(place)
 
 
 def _limit(file: str) -> int:
@@ -314,3 +364,30 @@ def _limit(file: str) -> int:
 
 def _place(info: str | Foreign) -> str:
     return info if isinstance(info, str) else str(getattr(info, "_path", info))
+
+
+def _shown(finder: object) -> str:
+    try:
+        return repr(finder)
+    except BaseException as exc:
+        return f"of {type(finder).__name__}, whose repr raised {type(exc).__name__}"
+
+
+def _is_archive(path: str) -> bool:
+    """Returns whether a path names an archive that can be read, without opening what would block."""
+    import zipfile
+
+    try:
+        if not os.path.isfile(path):
+            return False
+        with zipfile.ZipFile(path):
+            return True
+    except Exception:  # zipfile raises much more than BadZipFile
+        return False
+
+
+def _has_metadata(info: str) -> bool:
+    """Returns whether a distribution without entry points is one at all, or what some failure left."""
+    if info.lower().endswith(".egg-info"):
+        return True  # a file, or a folder of some old tool
+    return os.path.exists(f"{info}{os.sep}METADATA")

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from pluginhost.catalogue import Severity
 
-MESSAGE_LIMIT: "Final" = 2_000
-"""Characters of a message or a hint; a finding stays below 4 KB when they are ASCII."""
+MESSAGE_LIMIT: "Final" = 1_600
+HINT_LIMIT: "Final" = 700
+PATH_LIMIT: "Final" = 700
+"""Bytes of a finding's parts, escaped; all of it stays below 4 KB, as JSON too."""
 
 
 def escape(text: str, *, keep: str = "", limit: int | None = None) -> str:
@@ -34,17 +36,20 @@ def escape(text: str, *, keep: str = "", limit: int | None = None) -> str:
     Args:
         text: What a plugin, or its metadata, says.
         keep: Control characters to leave alone, such as a newline.
-        limit: Characters at most; longer text is cut and says so.
+        limit: Bytes of UTF-8 at most; longer text is cut and says so.
     """
-    if limit is not None and len(text) > limit:
-        text = f"{text[:limit]}… ({len(text):,} characters)"
+    length = len(text)
+    if limit is not None:
+        text = text[:limit]
     # isprintable() is one fast call; it refuses more than is escaped here.
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character in keep or not _is_obeyed(ord(character)) else ascii(character)[1:-1]
-        for character in text
-    )
+    if not text.isprintable():
+        text = "".join(
+            character if character in keep or not _is_obeyed(ord(character)) else ascii(character)[1:-1]
+            for character in text
+        )
+    if limit is not None and (length > limit or len(text.encode()) > limit):
+        text = f"{text.encode()[: limit - 30].decode(errors='ignore')}… ({length:,} characters)"
+    return text
 
 
 def _is_obeyed(code: int) -> bool:
@@ -60,11 +65,15 @@ def _is_obeyed(code: int) -> bool:
 
 def describe(exc: BaseException) -> str:
     """Returns an exception's type and message, even when it refuses to be printed."""
+    kind: str = _NAME.__get__(type(exc))
     try:
-        message = str(exc)
-    except Exception as broken:
-        message = f"<its message raised {type(broken).__name__}>"
-    return f"{type(exc).__name__}: {message}" if message else type(exc).__name__
+        message = str.__str__(str(exc))  # what is only like a text may raise at the next use
+    except BaseException as broken:
+        message = f"<its message raised {_NAME.__get__(type(broken))}>"
+    return f"{kind}: {message}" if message else kind
+
+
+_NAME = type.__dict__["__name__"]  # past what a metaclass may say
 
 
 class Finding:
@@ -92,8 +101,8 @@ class Finding:
         self.severity = severity
         self.stage = stage
         self.message = escape(message, limit=MESSAGE_LIMIT)
-        self.hint = escape(hint, limit=MESSAGE_LIMIT)
-        self.path = escape(path, limit=MESSAGE_LIMIT)
+        self.hint = escape(hint, limit=HINT_LIMIT)
+        self.path = escape(path, limit=PATH_LIMIT)
 
     def to_plain(self) -> "tuple[str, str, str, str, Severity, str]":
         """Returns what makes the finding anew, for the index."""

@@ -15,11 +15,14 @@ from importlib import import_module
 from pluginhost.errors import ConfigurationError, Finding, PluginTypeError
 
 if typing.TYPE_CHECKING:
-    from types import ModuleType
+    from collections.abc import Callable, Iterable
 
     from pluginhost.survey import Candidate
 
+# Past what a metaclass may say.
 _MRO = type.__dict__["__mro__"]
+_NAME = type.__dict__["__qualname__"]
+_MODULE = type.__dict__["__module__"]
 
 
 def real_mro(obj: object) -> tuple[type, ...]:
@@ -58,28 +61,56 @@ def import_contracts(package: str | None) -> dict[str, type]:
     return {"Plugin": base} | named
 
 
-def held_modules(contracts: list[type]) -> dict[str, ModuleType]:
-    """Returns the modules of the API as this process holds them, by name."""
-    packages = {contract.__module__.partition(".")[0] for contract in contracts}
-    return {name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages}
+class HeldApi:
+    """The API as this process holds it: its modules, what they name, and what its contracts are made of."""
+
+    __slots__ = ("_classes", "_modules", "_packages")
+
+    def __init__(self, contracts: list[type]) -> None:
+        self._packages = {_module(contract).partition(".")[0] for contract in contracts}
+        held = {name: module for name, module in list(sys.modules.items()) if self.has(name)}
+        self._modules = {name: (module, dict(vars(module))) for name, module in held.items()}
+        self._classes = {
+            cls: dict(vars(cls)) for contract in contracts for cls in _MRO.__get__(contract) if self.has(_module(cls))
+        }
+
+    def has(self, module: str) -> bool:
+        """Returns whether a module's name is one of the API's."""
+        return module.partition(".")[0] in self._packages
+
+    def restore(self) -> list[str]:
+        """Returns the names of what was replaced since, all of which is put back."""
+        replaced = []
+        for name, (module, names) in self._modules.items():
+            now = vars(module)
+            different = [key for key, value in names.items() if now.get(key, names) is not value]
+            replaced += [f"{name}.{key}" for key in different]
+            now.update({key: names[key] for key in different})
+        for cls, names in self._classes.items():
+            now = dict(vars(cls))
+            different = [key for key, value in names.items() if now.get(key, names) is not value]
+            added = [key for key in now if key not in names and not key.startswith("__annot")]
+            replaced += [f"{cls.__qualname__}.{key}" for key in (*different, *added)]
+            for key in different:
+                type.__setattr__(cls, key, names[key])
+            for key in added:
+                type.__delattr__(cls, key)
+        return replaced
 
 
-def require_held(held: dict[str, ModuleType], candidate: Candidate) -> None:
-    """Returns if the process still holds the same modules of the API; puts them back if not.
+def require_held(replaced: list[str], candidate: Candidate) -> None:
+    """Returns if a plugin replaced nothing of the API.
 
     Raises:
-        PluginTypeError: A plugin replaced one of them.
+        PluginTypeError: It replaced what is named; the host has put it back.
     """
-    replaced = sorted(name for name, module in held.items() if sys.modules.get(name) is not module)
     if not replaced:
         return
-    found = sys.modules.get(replaced[0])
-    sys.modules.update(held)
     raise PluginTypeError(
         Finding(
             "api-replaced",
-            f"{candidate}: importing {candidate.module} replaced {', '.join(replaced)} of the host by "
-            f"{getattr(found, '__file__', None) or found!r}; it is put back",
+            f"{candidate}: importing {candidate.module} replaced {', '.join(sorted(replaced))} of the host; it is put "
+            f"back",
             f"tell the author of {candidate.distribution.name}; until then: "
             f"pip uninstall {candidate.distribution.name}",
             candidate.distribution.info,
@@ -87,12 +118,13 @@ def require_held(held: dict[str, ModuleType], candidate: Candidate) -> None:
     )
 
 
-def require_contracts(obj: object, wanted: list[type], candidate: Candidate) -> None:
+def require_contracts(obj: object, wanted: list[type], candidate: Candidate, known: Iterable[type] = ()) -> None:
     """Returns if an object is an instance of the host's contracts and keeps them.
 
     Args:
         obj: What the factory returned.
-        wanted: The contracts; the host's own classes.
+        wanted: The contracts that it must implement; the host's own classes.
+        known: All of the host's contracts; those that it implements it must keep.
         candidate: The plugin, for the message.
 
     Raises:
@@ -101,6 +133,7 @@ def require_contracts(obj: object, wanted: list[type], candidate: Candidate) -> 
     for contract in wanted:
         if not is_a(obj, contract):
             raise PluginTypeError(_second_copy(obj, contract, candidate) or _wrong_type(obj, contract, candidate))
+    for contract in dict.fromkeys([*wanted, *(cls for cls in known if is_a(obj, cls))]):
         broken = list(_broken(obj, contract))
         if broken:
             name = contract.__name__
@@ -123,22 +156,23 @@ def _wrong_type(obj: object, contract: type, candidate: Candidate) -> Finding:
     cls = real_mro(obj)[0]
     return Finding(
         "wrong-type",
-        f"{candidate}: {candidate.factory}() returned a {cls.__module__}.{cls.__qualname__}, "
+        f"{candidate}: {candidate.factory}() returned a {_module(cls)}.{_NAME.__get__(cls)[:200]}, "
         f"which is not a {contract.__module__}.{contract.__qualname__}",
-        f"`class {cls.__name__}({contract.__name__}):` is what its author writes, or ask for a contract that it has",
+        f"`class {_NAME.__get__(cls)[:200]}({contract.__name__}):` is what its author writes, or ask for a contract "
+        f"that it has",
         _file(cls),
     )
 
 
 def _second_copy(obj: object, contract: type, candidate: Candidate) -> Finding | None:
     """Returns the finding when a class and module of the same names stand where the host's should."""
-    names = {(_own_module(cls), cls.__qualname__) for cls in _MRO.__get__(contract)} - {("builtins", "object")}
-    host = set(_MRO.__get__(contract))
+    names = {(_own_module(cls), _NAME.__get__(cls)) for cls in _MRO.__get__(contract)} - {("builtins", "object")}
+    host = _MRO.__get__(contract)
     for cls in real_mro(obj):
-        if cls not in host and (_own_module(cls), cls.__qualname__) in names:
+        if not any(cls is own for own in host) and (_own_module(cls), _NAME.__get__(cls)) in names:
             return Finding(
                 "second-api-copy",
-                f"{candidate}: its {cls.__qualname__} is {cls.__module__}.{cls.__qualname__} from {_file(cls)}, and "
+                f"{candidate}: its {_NAME.__get__(cls)} is {_module(cls)}.{_NAME.__get__(cls)} from {_file(cls)}, and "
                 f"the host's is {contract.__module__}.{contract.__qualname__} from {_file(contract)}: "
                 f"two copies of the API",
                 f"a plugin carries no copy of the API: its author removes {_file(cls)} and imports the API that is "
@@ -161,22 +195,58 @@ def _broken(obj: object, contract: type) -> typing.Iterator[str]:
         except AttributeError:
             yield f"the attribute `{name}` is missing"
             continue
-        except Exception as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
             yield f"reading the attribute `{name}` raised {type(exc).__name__}"
             continue
         kinds = (int, float) if hint is float else hint  # as type checkers have it
-        if isinstance(hint, type) and not isinstance(value, kinds):
-            yield f"the attribute `{name}` is a {type(value).__name__}, not a {hint.__name__}"
+        if isinstance(hint, type) and not any(cls in real_mro(value) for cls in (kinds if hint is float else (hint,))):
+            yield f"the attribute `{name}` is a {_NAME.__get__(type(value))}, not a {hint.__name__}"
     for name, declared in inspect.getmembers_static(contract, inspect.isfunction):
-        method = inspect.getattr_static(type(obj), name)
-        if inspect.iscoroutinefunction(method) and not inspect.iscoroutinefunction(declared):
+        method = next(vars(cls)[name] for cls in real_mro(obj) if name in vars(cls))
+        bound = isinstance(method, (staticmethod, classmethod))
+        function = method.__func__ if bound else method
+        if not callable(function) and not hasattr(type(function), "__get__"):
+            yield f"the method `{name}` is a {_NAME.__get__(type(method))}, which cannot be called"
+        elif _is_async(function) and not _is_async(declared):
             yield f"the method `{name}` is `async def`, and the contract's is not"
+        elif inspect.isfunction(function) and not _takes(function, declared, isinstance(method, staticmethod)):
+            yield f"the method `{name}` takes other arguments than the contract's"
+
+
+def _is_async(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _takes(function: object, declared: Callable[..., object], is_static: bool) -> bool:
+    """Returns whether a function can be called with the arguments that the contract's takes, by position."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    wanted = [value for value in inspect.signature(declared).parameters.values() if value.kind in kinds]
+    try:
+        inspect.signature(function).bind(*wanted[1 if is_static else 0 :])  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    except Exception:  # a signature of the plugin's own making
+        return True
+    return True
+
+
+def _module(cls: type) -> str:
+    try:
+        name = _MODULE.__get__(cls)
+    except Exception:
+        return "?"
+    return name if type(name) is str else "?"
 
 
 def _own_module(cls: type) -> str:
     """Returns the module's last name: a copy lies under another package, or under the same name in another file."""
-    return cls.__module__.rpartition(".")[2]
+    return _module(cls).rpartition(".")[2]
 
 
 def _file(cls: type) -> str:
-    return str(getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__)
+    try:
+        return str.__str__(str(getattr(sys.modules.get(_module(cls)), "__file__", None) or _module(cls)))
+    except BaseException:  # a plugin may put what it likes in its module's place
+        return _module(cls)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     # The key, what was not there, what was there, the digest of its signatures, and what was found in it.
     Stored: TypeAlias = "tuple[list[object], list[str], str, bytes, object]"
 
-FORMAT: "Final" = 1
+FORMAT: "Final" = 2
 """Raised whenever what is stored, or what it is judged by, changes."""
 
 SETTLED_NS: "Final" = 2_000_000_000
@@ -63,7 +63,20 @@ def folder() -> str:
     base = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(base):
         return os.path.join(base, "pluginhost")
-    return os.path.expanduser("~/Library/Caches/pluginhost" if sys.platform == "darwin" else "~/.cache/pluginhost")
+    return os.path.join(_home(), *(("Library", "Caches") if sys.platform == "darwin" else (".cache",)), "pluginhost")
+
+
+def _home() -> str:
+    """Returns the user's home; where there is none, a folder that cannot be: without a cache all goes on."""
+    home = os.environ.get("HOME", "")
+    if not os.path.isabs(home):
+        import pwd  # a user without a HOME is rare
+
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            home = ""
+    return home.rstrip("/") or "/" if os.path.isabs(home) else os.devnull
 
 
 def search_path() -> list[str]:
@@ -72,7 +85,8 @@ def search_path() -> list[str]:
         here = os.getcwd()
     except OSError:
         here = ""
-    entries = [entry if os.path.isabs(entry) else here and os.path.join(here, entry) for entry in sys.path]
+    own = [entry for entry in sys.path if type(entry) is str]  # imports pass over what is no text
+    entries = [entry if os.path.isabs(entry) else here and os.path.join(here, entry) for entry in own]
     return [entry.rstrip(os.sep) or os.sep for entry in entries if entry]
 
 
@@ -90,12 +104,12 @@ class Index:
         machine = (sys.version, sys.platform, *getattr(os, "uname", tuple)())
         self._key = [FORMAT, machine, search_path(), group, api]
         self._started = time.time_ns()
-        self.path = os.path.join(folder(), f"{_hash(marshal.dumps(self._key)).hex()}.index")
+        self.path = os.path.join(folder(), f"{_hash(marshal.dumps(self._key, 2)).hex()}.index")
 
     def load(self) -> object:
         """Returns what was stored, if all that it was found in is as it was then; else `None`."""
         stored = _stored(self.path)
-        if stored is None:
+        if stored is None or _has_foreign_finder():
             return None
         key, content = stored[0], stored[-1]
         return content if key == self._key and _is_unchanged(stored) else None
@@ -149,8 +163,18 @@ def size() -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
+def _has_foreign_finder() -> bool:
+    """Returns whether somebody's finder provides distributions: the search path does not tell which."""
+    own = ("_frozen_importlib_external", "importlib_metadata")
+    return any(
+        hasattr(finder, "find_distributions") and getattr(finder, "__module__", "") not in own
+        for finder in sys.meta_path
+    )
+
+
 def _is_current(path: str) -> bool:
-    stored = _stored(path)
+    # What ends otherwise is a killed process's temporary file, even if it is whole.
+    stored = _stored(path) if path.endswith(".index") else None
     return stored is not None and stored[0][0] == FORMAT and _is_unchanged(stored)
 
 

@@ -96,7 +96,7 @@ class Handle:
         Raises:
             PluginHostError: `shutdown` raised.
         """
-        if not isinstance(self.plugin, pluginapi.Plugin):
+        if not identity.is_a(self.plugin, pluginapi.Plugin):
             return
         try:
             self.plugin.shutdown()
@@ -124,11 +124,11 @@ def start(loaded: Loaded, config: Mapping[str, object]) -> Handle:
         PluginInitError: `init` raised.
     """
     candidate, plugin = loaded.candidate, loaded.plugin
-    if isinstance(plugin, pluginapi.Plugin):
+    if identity.is_a(plugin, pluginapi.Plugin):
         # By the slot's descriptor: the class may refuse attributes, or have a `name` of its own.
         pluginapi.Plugin.__dict__["name"].__set__(plugin, candidate.name)
         try:
-            plugin.init(PluginHost(candidate, config))
+            cast("pluginapi.Plugin", plugin).init(PluginHost(candidate, config))
         except KeyboardInterrupt:
             raise
         except BaseException as exc:

@@ -6,15 +6,14 @@ The stages fail apart and are told apart, as `plugin.Open`, `Lookup` and the che
 from __future__ import annotations
 
 import importlib
-import sys
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 from stevedore.named import NamedExtensionManager
 
 from pluginhost import identity, symbols
-from pluginhost.errors import Finding, PluginFactoryError, PluginImportError, describe
-from pluginhost.process import ProcessState
+from pluginhost.errors import Finding, PluginFactoryError, PluginImportError, PluginLoadError, describe
+from pluginhost.process import Modules, ProcessState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,12 +43,13 @@ class Loaded:
         self.findings = findings
 
 
-def load(candidate: Candidate, contracts: list[type]) -> Loaded:
+def load(candidate: Candidate, contracts: list[type], known: list[type]) -> Loaded:
     """Returns an admitted candidate's plugin, new and not yet initialised.
 
     Args:
         candidate: What was admitted.
         contracts: The host's contracts that it must implement.
+        known: All of the host's contracts; those that it implements it must keep.
 
     Raises:
         PluginImportError: Its module cannot be imported.
@@ -57,14 +57,21 @@ def load(candidate: Candidate, contracts: list[type]) -> Loaded:
         PluginFactoryError: The factory cannot be called, or raised.
         PluginTypeError: What it returned is not the contract.
     """
-    state, api = ProcessState(), identity.held_modules(contracts)
+    state, api, modules = ProcessState(), identity.HeldApi(known), Modules()
+    extensions = _Extensions(candidate, modules)
+    changes = list(state.restore())
+    replaced = [name for name in modules.changed if api.has(name)]
+    if others := sorted(set(modules.changed) - set(replaced)):
+        changes.append(f"sys.modules ({', '.join(others)}), undone")
+    findings = [_changed(candidate, change) for change in changes]
     try:
-        plugin = _Extensions(candidate).only()
-    finally:
-        changes = [_changed(candidate, change) for change in state.restore()]
-        identity.require_held(api, candidate)
-    identity.require_contracts(plugin, contracts, candidate)
-    return Loaded(candidate, sys.modules[candidate.module], plugin, changes)
+        identity.require_held([*replaced, *api.restore()], candidate)
+        plugin = extensions.only()
+        identity.require_contracts(plugin, contracts, candidate, known)
+    except PluginLoadError as exc:
+        exc.more += tuple(findings)
+        raise
+    return Loaded(candidate, extensions.module(), plugin, findings)
 
 
 class _Extensions(NamedExtensionManager[Any]):
@@ -74,8 +81,9 @@ class _Extensions(NamedExtensionManager[Any]):
     import.
     """
 
-    def __init__(self, candidate: Candidate) -> None:
+    def __init__(self, candidate: Candidate, modules: Modules) -> None:
         self._candidate = candidate
+        self._modules = modules
         self._failure: BaseException | None = None
         super().__init__(
             candidate.group,
@@ -86,7 +94,7 @@ class _Extensions(NamedExtensionManager[Any]):
         )
 
     def list_entry_points(self) -> list[EntryPoint]:
-        return [_AdmittedEntryPoint(self._candidate)]
+        return [_AdmittedEntryPoint(self._candidate, self._modules)]
 
     # stevedore calls it with the manager first, so it is handed over unbound.
     def _failed(self: ExtensionManager[Any], entry_point: EntryPoint, exc: BaseException) -> None:
@@ -98,6 +106,10 @@ class _Extensions(NamedExtensionManager[Any]):
             raise self._failure
         return self.extensions[0].obj
 
+    def module(self) -> ModuleType:
+        module: ModuleType = vars(self.extensions[0].entry_point)["loaded"]
+        return module
+
 
 class _AdmittedEntryPoint(EntryPoint):
     """An entry point whose `load()` raises nothing but our errors.
@@ -106,13 +118,14 @@ class _AdmittedEntryPoint(EntryPoint):
     either.
     """
 
-    def __init__(self, candidate: Candidate) -> None:
+    def __init__(self, candidate: Candidate, modules: Modules) -> None:
         super().__init__(candidate.name, candidate.value, candidate.group)
-        vars(self)["candidate"] = candidate  # entry points refuse attributes
+        vars(self).update(candidate=candidate, modules=modules)  # entry points refuse attributes
 
     def load(self) -> Callable[[], object]:
         candidate: Candidate = vars(self)["candidate"]
-        module = _import(candidate)
+        modules: Modules = vars(self)["modules"]
+        module = vars(self)["loaded"] = _import(candidate, modules)
         factory = symbols.find(module, candidate.factory, candidate)
         if not callable(factory):
             raise PluginFactoryError(
@@ -126,7 +139,10 @@ class _AdmittedEntryPoint(EntryPoint):
 
         def new() -> object:
             try:
-                return factory()
+                try:
+                    return factory()
+                finally:
+                    modules.restore()
             except KeyboardInterrupt:
                 raise
             except BaseException as exc:
@@ -135,19 +151,23 @@ class _AdmittedEntryPoint(EntryPoint):
         return new
 
 
-def _import(candidate: Candidate) -> ModuleType:
+def _import(candidate: Candidate, modules: Modules) -> ModuleType:
     try:
-        return importlib.import_module(candidate.module)
+        try:
+            return importlib.import_module(candidate.module)
+        finally:
+            modules.restore()
     except KeyboardInterrupt:
         raise
     except ModuleNotFoundError as exc:
-        own = exc.name is not None and f"{candidate.module}.".startswith(f"{exc.name}.")
+        name = vars(ImportError)["name"].__get__(exc)  # past what the exception's class may say
+        own = type(name) is str and f"{candidate.module}.".startswith(f"{name}.")
         if not own:
             raise PluginImportError(_raised("import-failed", candidate, f"import {candidate.module}", exc)) from exc
         raise PluginImportError(
             Finding(
                 "module-missing",
-                f"{candidate}: there is no module {exc.name!r}, and its entry point names {candidate.module!r}",
+                f"{candidate}: there is no module {name!r}, and its entry point names {candidate.module!r}",
                 f"reinstall {candidate.distribution.name}; if that does not help, its author corrects the entry point",
                 candidate.distribution.info,
             )
@@ -169,7 +189,7 @@ def _raised(code: str, candidate: Candidate, what: str, exc: BaseException) -> F
     return Finding(
         code,
         f"{candidate}: {what} raised {describe(exc)}",
-        ("pip check tells what is missing; else " if isinstance(exc, ImportError) else "")
+        ("pip check tells what is missing; else " if issubclass(type(exc), ImportError) else "")
         + f"tell the author of {candidate.distribution.name}; --traceback shows where",
         _where(exc),
     )
@@ -178,7 +198,7 @@ def _raised(code: str, candidate: Candidate, what: str, exc: BaseException) -> F
 def _where(exc: BaseException) -> str:
     """Returns the file where an exception was raised."""
     file = ""
-    traceback = exc.__traceback__
+    traceback = vars(BaseException)["__traceback__"].__get__(exc)
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
         traceback = traceback.tb_next

@@ -206,7 +206,7 @@ class PluginManager:
         contracts = self._contracts()
         try:
             row.require_ready()
-            loaded = loading.load(row.candidate, _wanted(row, contracts))
+            loaded = loading.load(row.candidate, _wanted(row, contracts), list(contracts.values()))
             settings = self._settings.get(row.name)
             handle = lifecycle.start(loaded, settings.config if settings else {})
             for warning in loaded.findings:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MOST = 1_000
+"""Entry points of a group, or requirements, that a distribution may have; real ones have some dozens."""
+
 
 class Manifest:
     """What a wheel's build stamped into it.
@@ -36,7 +39,8 @@ def parse_entry_points(text: str, group: str) -> list[tuple[str, str]]:
         group: The group wanted; the lines of the others are checked all the same.
 
     Raises:
-        ValueError: A line is neither a section nor `name = value`; the message names the line.
+        ValueError: A line is neither a section nor `name = value`, or there are more entry points than anybody has;
+            the message names the line.
     """
     entries = []
     section = None
@@ -49,34 +53,53 @@ def parse_entry_points(text: str, group: str) -> list[tuple[str, str]]:
         elif section is not None:
             name, equals, value = line.partition("=")
             if not equals:
-                raise ValueError(f"line {number} is not `name = value`: {line!r}")
+                raise ValueError(f"line {number} is not `name = value`: {line[:200]!r}")
             if section == group:
                 entries.append((name.strip(), value.strip()))
+                if len(entries) > MOST:
+                    raise ValueError(f"line {number} is the {MOST + 1:,}th entry point of its group")
     return entries
 
 
-def parse_metadata(text: str) -> tuple[str, str, str, list[str]]:
-    """Returns name, version, required Python and required distributions that a METADATA file's header states.
+def stray_line(text: str) -> int:
+    """Returns the number of the first line that stands in no section, which importlib-metadata passes over; else 0."""
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if line.startswith("[") and line.endswith("]"):
+            return 0
+        if line and not line.startswith("#"):
+            return number
+    return 0
+
+
+def parse_metadata(text: str) -> tuple[str, str, str, list[str], list[str]]:
+    """Returns name, version, required Python, requirements and extras that a METADATA file's header states.
 
     Raises:
-        ValueError: There is not exactly one name and one version.
+        ValueError: There is not exactly one name and one version, or more requirements than anybody has.
     """
-    fields: dict[str, list[str]] = {"name": [], "version": [], "requires-python": [], "requires-dist": []}
+    fields: dict[str, list[str]] = {
+        key: [] for key in ("name", "version", "requires-python", "requires-dist", "provides-extra")
+    }
     values: list[str] = []
-    for line in text.splitlines():
-        if not line:  # one of blanks alone is a folded header that goes on
-            break
-        if line[0] in " \t":  # a folded header goes on
+    # As the email parser reads it: lines end nowhere else, and a folded header may have lines of spaces alone.
+    for line in text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n"):
+        if line[:1] in (" ", "\t"):  # a folded header goes on
             if values:
-                values[-1] = f"{values[-1]} {line.strip()}"
+                values[-1] = f"{values[-1]} {line.strip()}".strip()
             continue
-        key, _, value = line.partition(":")
-        values = fields.get(key.strip().lower(), [])
+        key, colon, value = line.partition(":")
+        if not colon or " " in key or not (key.isascii() and key.isprintable()):
+            break  # the body
+        values = fields.get(key.lower(), [])
         values.append(value.strip())
     for field in ("name", "version"):
         if len(fields[field]) != 1 or not fields[field][0]:
             raise ValueError(f"it has {len(fields[field])} `{field.title()}:` headers, not one")
-    return fields["name"][0], fields["version"][0], "".join(fields["requires-python"][:1]), fields["requires-dist"]
+    if len(fields["requires-dist"]) > MOST:
+        raise ValueError(f"it has {len(fields['requires-dist']):,} `Requires-Dist:` headers")
+    python = "".join(fields["requires-python"][:1])
+    return fields["name"][0], fields["version"][0], python, fields["requires-dist"], fields["provides-extra"]
 
 
 def parse_record(text: str) -> dict[str, str]:
@@ -127,8 +150,8 @@ def parse_manifest(data: bytes) -> Manifest:
             contracts = plugin["contracts"]
             manifest.plugins[_text(plugin["group"]), _text(plugin["name"])] = (
                 _text(plugin["entry_point"]),
-                None if contracts is None else [_text(contract) for contract in contracts],
-                [_text(capability) for capability in plugin["capabilities"]],
+                None if contracts is None else _texts(contracts),
+                _texts(plugin["capabilities"]),
             )
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         return Manifest(f"{type(exc).__name__}: {exc}")
@@ -139,3 +162,9 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not text")
     return value
+
+
+def _texts(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return [_text(item) for item in value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from pluginhost.errors import Finding
@@ -26,6 +27,17 @@ def check_name(candidate: Candidate) -> Iterator[Finding]:
                 f"its author uses ASCII letters, digits, `-`, `_` and single dots, {LONGEST} characters at most",
                 f"{candidate.distribution.info}/entry_points.txt",
             )
+    distribution = candidate.distribution
+    folder = os.path.basename(distribution.info)
+    if _is_plain(distribution.name) and folder.lower().endswith(".dist-info"):
+        stem = folder.rpartition(".")[0].partition("-")[0]
+        if _folded(stem) != _folded(distribution.name):
+            yield Finding(
+                "name-invalid",
+                f"{distribution} is not the distribution that its folder is named after: {folder}",
+                f"remove the folder, or reinstall: pip install --force-reinstall {distribution.name}",
+                distribution.info,
+            )
 
 
 def clashes(candidates: Iterable[Candidate]) -> dict[Candidate, Finding]:
@@ -47,7 +59,8 @@ def clashes(candidates: Iterable[Candidate]) -> dict[Candidate, Finding]:
 
 def _clash(candidate: Candidate, others: list[Candidate]) -> Finding:
     same = all(other.name == candidate.name for other in others)
-    rivals = " and ".join(f"{other.name!a} of {other.distribution}" for other in others)
+    rivals = " and ".join(f"{other.name!a} of {other.distribution}" for other in others[:5])
+    rivals += f" and {len(others) - 5:,} more" if len(others) > 5 else ""
     return Finding(
         "name-clash" if same else "name-confusable",
         f"{candidate.name!a} of {candidate.distribution} has the {'same' if same else 'like'} name as {rivals}",

@@ -6,10 +6,10 @@ import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pluginhost.errors import Finding
 
@@ -69,6 +69,8 @@ def check_python(distribution: Distribution) -> Iterator[Finding]:
     wanted = _facts(distribution).requires_python
     running = ".".join(map(str, sys.version_info[:3]))
     try:
+        if len(wanted) > LONGEST:
+            raise InvalidSpecifier
         if SpecifierSet(wanted).contains(running, prereleases=True):
             return
         what = f"needs Python {wanted}, and this is {running}"
@@ -80,6 +82,20 @@ def check_python(distribution: Distribution) -> Iterator[Finding]:
         f"install a {distribution.name} made for Python {running}, or run the application on one that it takes",
         f"{distribution.info}/METADATA",
     )
+
+
+def check_extras(candidate: Candidate) -> Iterator[Finding]:
+    """Yields a finding for each extra that a candidate's value names and its distribution does not have."""
+    distribution = candidate.distribution
+    offered = {canonicalize_name(extra) for extra in _facts(distribution).extras}
+    for extra in candidate.extras:
+        if canonicalize_name(extra) not in offered:
+            yield Finding(
+                "dependency-missing",
+                f"{distribution} registers {candidate.name!a} with the extra {extra!r}, which it does not have",
+                "its author names an extra of `[project.optional-dependencies]`, or none",
+                f"{distribution.info}/entry_points.txt",
+            )
 
 
 def check_dependencies(candidate: Candidate, api: Distribution, discovery: Discovery) -> Iterator[Finding]:
@@ -99,7 +115,9 @@ def check_dependencies(candidate: Candidate, api: Distribution, discovery: Disco
                 f"pip install '{requirement}'",
                 f"{distribution.info}/METADATA",
             )
-        elif _is_version(found) and not requirement.specifier.contains(found, prereleases=True):
+        elif requirement.specifier and not (
+            _is_version(found) and requirement.specifier.contains(found, prereleases=True)
+        ):
             others = ", ".join(_who_else(requirement.name, distribution, discovery))
             yield Finding(
                 "dependency-unsatisfied",
@@ -130,21 +148,23 @@ def _parsed(line: str) -> Requirement | None:
     if len(line) > LONGEST:
         return None
     try:
-        return Requirement(line)
-    except InvalidRequirement:
+        requirement = Requirement(line)
+        _applies(requirement)  # a marker may parse and yet not be one that can be judged
+    except (ValueError, KeyError, RecursionError):  # what packaging's errors derive from
         return None
+    return requirement
 
 
 def _applies(requirement: Requirement, extra: str = "") -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})  # `_parsed` has tried it
 
 
 def _is_version(text: str) -> bool:
     try:
-        Version(text)
-    except InvalidVersion:
+        Version(text[: LONGEST + 1])
+    except ValueError:
         return False
-    return True
+    return len(text) <= LONGEST
 
 
 def _pin_finding(code: str, distribution: Distribution, what: str, api: Distribution) -> Finding:

@@ -34,7 +34,7 @@ class Distribution:
         self.facts = facts
 
     def __str__(self) -> str:
-        return f"{self.name} {self.version}"
+        return f"{self.name[:200]} {self.version[:100]}"  # what is longer is refused, and said so in less
 
 
 class Facts:
@@ -42,6 +42,7 @@ class Facts:
 
     Attributes:
         requires: Its `Requires-Dist` lines.
+        extras: Its `Provides-Extra` lines.
         requires_python: Its `Requires-Python`; empty when there is none.
         manifest: What its build stamped; `None` for a wheel of another build backend.
         files: By path relative to its origin, the hash that RECORD gives; `None` when there is no RECORD.
@@ -49,7 +50,7 @@ class Facts:
         shadowed: The metadata folders of the same distribution further down the path.
     """
 
-    __slots__ = ("editable", "files", "manifest", "requires", "requires_python", "shadowed")
+    __slots__ = ("editable", "extras", "files", "manifest", "requires", "requires_python", "shadowed")
 
     def __init__(
         self,
@@ -59,8 +60,10 @@ class Facts:
         files: dict[str, str] | None = None,
         editable: str = "",
         shadowed: list[str] | None = None,
+        extras: list[str] | None = None,
     ) -> None:
         self.requires = requires or []
+        self.extras = extras or []
         self.requires_python = requires_python
         self.manifest = manifest
         self.files = files

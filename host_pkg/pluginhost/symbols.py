@@ -37,14 +37,15 @@ def find(module: ModuleType, symbol: str, candidate: Candidate) -> object:
     for part in symbol.split("."):
         try:
             found = getattr(found, part)
-        except Exception as exc:  # a module's __getattr__ and a class's property are the plugin's code
-            public = [name for name in dir(found) if not name.startswith("_")]
-            near = difflib.get_close_matches(part, public, n=3, cutoff=0.5)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # a module's __getattr__ and a class's property are the plugin's code
+            near = difflib.get_close_matches(part, _public(found), n=3, cutoff=0.5)
             raise PluginLookupError(
                 Finding(
                     "symbol-missing",
-                    f"{candidate}: {module.__name__} has no {symbol!r}",
-                    f"did you mean {' or '.join(near)}?" if near else f"define {symbol!r} in {module.__name__}",
+                    f"{candidate}: {candidate.module} has no {symbol!r}",
+                    f"did you mean {' or '.join(near)}?" if near else f"define {symbol!r} in {candidate.module}",
                     file_of(module),
                 )
             ) from exc
@@ -106,4 +107,14 @@ class Symbol(Generic[T]):
 
 def file_of(module: ModuleType) -> str:
     """Returns where a module comes from."""
-    return str(getattr(module, "__file__", None) or module.__name__)
+    try:
+        return str.__str__(str(getattr(module, "__file__", None) or module.__name__))
+    except BaseException:  # a plugin may put what it likes in its module's place
+        return ""
+
+
+def _public(found: object) -> list[str]:
+    try:
+        return [name for name in dir(found) if type(name) is str and not name.startswith("_")]
+    except BaseException:
+        return []

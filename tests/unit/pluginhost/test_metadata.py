@@ -36,7 +36,7 @@ def test_entry_points_are_read_as_importlib_metadata_reads_them(text: str) -> No
 
 def test_folded_and_repeated_headers_are_read() -> None:
     text = "Name: a\nVersion: 1\nRequires-Dist: pluginapi\n  ~=1.0\nrequires-dist: b\n\nName: in the body\n"
-    assert metadata.parse_metadata(text) == ("a", "1", "", ["pluginapi ~=1.0", "b"])
+    assert metadata.parse_metadata(text) == ("a", "1", "", ["pluginapi ~=1.0", "b"], [])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""Asks the host about one case of the zoo, in a process of its own, and writes down as JSON what it said.
+
+Run as `python driver.py SITE RESULT`. The exit status is 7 when nothing but our errors came out of the host.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import site
+import sys
+import time
+import traceback
+from pathlib import Path
+
+STATUS = 7
+HOSTS_OWN = ("a-good", "z-good")
+
+
+def process() -> dict[str, object]:
+    """Returns what of this process a plugin must leave alone."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return {
+        "path": list(map(str, sys.path)),
+        "environment": dict(os.environ),
+        "folder": os.stat(".").st_ino,
+        "umask": umask,
+        "handler": str(signal.getsignal(signal.SIGTERM)),
+        "hook": sys.excepthook is sys.__excepthook__,
+        "streams": [sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__],
+        "recursion": sys.getrecursionlimit(),
+    }
+
+
+def ask(folder: str) -> dict[str, object]:
+    """Returns what the host says of the plugins in a folder, and what those that serve answer."""
+    from pluginhost import PluginHostError, PluginManager
+
+    from pluginapi import Greeter
+
+    said: dict[str, object] = {"logged": []}
+    root = logging.getLogger("pluginhost")
+    root.addFilter(lambda record: bool(said["logged"].append(record.args[0].to_dict())) or True)  # type: ignore
+    before = process()
+    started = time.monotonic()
+    manager = PluginManager()
+    said["first"] = manager.get("a-good", Greeter).greet("Ada")
+    survey = manager.survey()
+    said["survey_seconds"] = time.monotonic() - started
+    json.dumps(survey.to_dict())
+    rows = [row for row in survey if row.origin.startswith(folder)]
+    said["findings"] = [finding.to_dict() for finding in survey.findings]
+    said["good"] = {row.name: [row.state, *row.to_dict()["findings"]] for row in rows if row.name in HOSTS_OWN}
+    bad = [row for row in rows if row.name not in HOSTS_OWN]
+    said["rows"] = [row.to_dict() for row in bad[:20]]
+    said["row_count"] = len(bad)
+    said["answers"], said["errors"] = [], []
+    for row in bad[:3]:
+        try:
+            plugin = manager.get(row.name, Greeter)
+            said["answers"].append(plugin.greet("Ada"))
+        except PluginHostError as exc:
+            str(exc)
+            said["errors"].append([finding.to_dict() for finding in (exc.finding, *exc.more)])
+    said["last"] = manager.get("z-good", Greeter).greet("Ada")
+    said["again"] = manager.get("a-good", Greeter).greet("Ada")
+    said["all"] = sorted(set(manager.all(Greeter)) & set(HOSTS_OWN))
+    manager.close()
+    after = process()
+    said["changed"] = [name for name in before if before[name] != after[name]]
+    said["seconds"] = time.monotonic() - started
+    return said
+
+
+def main(folder: str, result: str) -> int:
+    """Returns the exit status."""
+    case = json.loads(Path(folder, "case.json").read_text())
+    site.addsitedir(os.path.join(folder, "site"))  # as a site folder: after the host's own, .pth files are obeyed
+    sys.path += case["path"]
+    exec(case["code"], {"sys": sys, "os": os, "Path": Path})
+    write = Path.write_text  # what a plugin may have put in its place by then is not used
+    dumps, format_exc = json.dumps, traceback.format_exc
+    try:
+        said = ask(folder)
+    except BaseException:
+        said = {"uncoded": format_exc()[-6000:]}
+    write(Path(result), dumps(said))
+    return 1 if "uncoded" in said else STATUS
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
