@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LONGEST: Final = 500
 """Characters of an entry point's value at most."""
 
+# As PEP 508 spells an extra.
 _EXTRA: Final = re.compile("[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 
@@ -114,8 +115,8 @@ def is_entry_point(candidate: Candidate) -> bool:
     target, bracket, extras = candidate.value.partition("[")
     if len(candidate.value) > LONGEST or target.rstrip().endswith(":"):
         return False
-    names = [extra.strip() for extra in extras.rstrip()[:-1].split(",")]
-    closed = extras.rstrip().endswith("]") and (names == [""] or all(map(_EXTRA.fullmatch, names)))
+    named = [extra.strip() for extra in extras.rstrip()[:-1].split(",")]
+    closed = extras.rstrip().endswith("]") and (named == [""] or all(map(_EXTRA.fullmatch, named)))
     parts = [part for path in (candidate.module, candidate.factory) for part in path.split(".")]
     return all(part.isidentifier() for part in parts) and (closed or not bracket)
 
