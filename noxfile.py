@@ -129,7 +129,7 @@ def docs(session: nox.Session) -> None:
     install_locked(session, "host")
     install_locked(session, "docs")
     install_ours(session, "pluginapi", "pluginhost")
-    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
 
 
 @nox.session(python="3.12", requires=["build"])  # the figures that are told are of one Python
