@@ -1,4 +1,4 @@
-"""What a developer runs: `nox -s build | demo | tests | ecosystem | lint | types | docs | bench | lock`."""
+"""What a developer runs: `nox -s build | demo | tests | ecosystem | fuzz | lint | types | docs | bench | lock`."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pluginhost import copies, names, requirements
+from pluginhost.discovery import MANIFEST
 from pluginhost.errors import Finding
 from pluginhost.survey import Row, Survey
 
@@ -140,7 +141,7 @@ def check_manifest(candidate: Candidate, package: str, api: Distribution) -> Ite
     manifest = distribution.facts and distribution.facts.manifest
     if not manifest:
         return
-    path = f"{distribution.info}/extra_metadata/pluginapi.json"
+    path = f"{distribution.info}/{MANIFEST}"
     reinstall = f"reinstall {distribution.name}, or tell its author to build it anew"
     if manifest.malformed:
         yield Finding("manifest-malformed", f"{distribution}: {manifest.malformed}", reinstall, path)

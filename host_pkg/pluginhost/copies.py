@@ -185,10 +185,11 @@ def check_native(distribution: Distribution) -> Iterator[Finding]:
 
 def _places(module: str, path: Iterable[str]) -> Iterator[str]:
     """Yields the files that a module would be imported from, one for each entry of the path that has it."""
-    relative = module.replace(".", os.sep)
+    file, package = _starts(module)
     for entry in path:
-        for name in (f"{relative}{os.sep}__init__.py", f"{relative}.py"):
-            if os.path.isfile(f"{entry}{os.sep}{name}") or name in _members(entry):
+        members = _members(entry)
+        for name in (package, file):
+            if os.path.isfile(f"{entry}/{name}") or name in members:
                 yield f"{entry}{os.sep}{name}"
                 break
 

@@ -171,7 +171,7 @@ class Discovery:
         file = "METADATA"
         try:
             data = self._read(info, file)
-            if data is None and isinstance(info, str):
+            if data is None:
                 data = self._read(info, "PKG-INFO")
             if data is None:
                 raise OSError("the file is missing")
@@ -202,8 +202,6 @@ class Discovery:
         else:
             try:
                 text = info.read_text(file)
-                if text is None and file == "METADATA":
-                    text = info.read_text("PKG-INFO")
             except KeyboardInterrupt:
                 raise
             except BaseException as exc:  # an archive may be damaged in many ways, and a finder do what it likes

@@ -132,7 +132,7 @@ def require_contracts(obj: object, wanted: list[type], candidate: Candidate, kno
     """
     for contract in wanted:
         if not is_a(obj, contract):
-            raise PluginTypeError(_second_copy(obj, contract, candidate) or _wrong_type(obj, contract, candidate))
+            raise wrong_contract(obj, contract, candidate)
     for contract in dict.fromkeys([*wanted, *(cls for cls in known if is_a(obj, cls))]):
         broken = list(_broken(obj, contract))
         if broken:
@@ -148,7 +148,7 @@ def require_contracts(obj: object, wanted: list[type], candidate: Candidate, kno
 
 
 def wrong_contract(obj: object, contract: type, candidate: Candidate) -> PluginTypeError:
-    """Returns the error of a caller who asked a sound plugin for a contract that it does not implement."""
+    """Returns the error that an object is not an instance of a contract, telling another copy of the API apart."""
     return PluginTypeError(_second_copy(obj, contract, candidate) or _wrong_type(obj, contract, candidate))
 
 
@@ -200,8 +200,8 @@ def _broken(obj: object, contract: type) -> typing.Iterator[str]:
         except BaseException as exc:
             yield f"reading the attribute `{name}` raised {type(exc).__name__}"
             continue
-        kinds = (int, float) if hint is float else hint  # as type checkers have it
-        if isinstance(hint, type) and not any(cls in real_mro(value) for cls in (kinds if hint is float else (hint,))):
+        kinds = (int, float) if hint is float else (hint,)  # as type checkers have it
+        if isinstance(hint, type) and not any(is_a(value, kind) for kind in kinds):
             yield f"the attribute `{name}` is a {_NAME.__get__(type(value))}, not a {hint.__name__}"
     for name, declared in inspect.getmembers_static(contract, inspect.isfunction):
         method = next(vars(cls)[name] for cls in real_mro(obj) if name in vars(cls))
