@@ -6,11 +6,12 @@ Imports point down, from the command to the ground:
 cli/                                         the command
 manager                                      PluginManager
 lifecycle                                    init, the handle, shutdown
+probe  verdicts                              a first load in a process to be lost, and what it showed
 loading        admission                     import, New(), assert the type; may it run
 identity       copies, names, requirements   one copy of the API; what admission checks
 discovery      symbols                       what is installed; what a module offers
 survey                                       distributions, candidates, rows
-index  metadata  process  config             the cache, the files read, the process, the settings
+index  metadata  process  interrupts  config the cache, the files read, the process, Ctrl-C, the settings
 errors         catalogue                     what goes wrong, and every code
 ```
 """
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         PluginLoadError,
         PluginLookupError,
         PluginNotFound,
+        PluginProbeError,
         PluginRefused,
         PluginTypeError,
     )
@@ -52,6 +54,7 @@ __all__ = [
     "PluginLookupError",
     "PluginManager",
     "PluginNotFound",
+    "PluginProbeError",
     "PluginRefused",
     "PluginTypeError",
     "Row",

@@ -246,6 +246,18 @@ CODES: Final = {
         "A fault of the plugin; a factory should do no work, which belongs into `init`.",
         "`--traceback` shows where.",
     ),
+    "factory-arguments": _error(
+        "new",
+        "The factory cannot be called without arguments.",
+        "It asks for some; the host has none to give.",
+        "The author writes `def New():`; a plugin gets its configuration in `init`.",
+    ),
+    "api-version": _error(
+        "type",
+        "The plugin states an API version that the host's API is not.",
+        "`APIVersion` in its module, or of the object that it made, is another major version or a later one.",
+        "Install a version of the plugin made for the API that is installed.",
+    ),
     "wrong-type": _error(
         "type",
         "The plugin is not an instance of the contract.",
@@ -273,9 +285,65 @@ CODES: Final = {
     "process-changed": _warning(
         "import",
         "A plugin changed something of the whole process while it was imported or made.",
-        "It set sys.path, the environment, a signal handler, a hook or the like at import; the host has undone what it "
+        "It set sys.path, the warnings filters, the root logger or the like at import; the host has undone what it "
         "could.",
         "The author leaves the process alone, and begins the plugin's work in `init`.",
+    ),
+    "process-unsafe": _error(
+        "probe",
+        "A plugin takes the process out of its application's hands while it is imported or made.",
+        "It changed a signal handler, the environment, the working folder, a stream, a hook, a limit or a function of "
+        "the standard library, or added an audit hook.",
+        "The author leaves the process alone, and begins the plugin's work in `init`. It is refused at first sight; "
+        "where the probe is off, it is told of, and undone where that can be.",
+    ),
+    "process-forked": _error(
+        "probe",
+        "A plugin forks the process while it is imported or made.",
+        "It calls `os.fork`, or starts a process by multiprocessing in the way that forks. The fork would run on as a "
+        "second host.",
+        "The author starts processes in `init`, by subprocess or by multiprocessing's `spawn`.",
+    ),
+    "probe-crashed": _error(
+        "probe",
+        "The process in which a plugin was first loaded ended before it was loaded.",
+        "Native code crashed, or the plugin ended the process. The message has the exit status or signal, and where it "
+        "was.",
+        "Tell the plugin's author. Where what it needs was mended, `pluginhost cache --clear` lets it be tried again; "
+        "so does every change of what is installed.",
+    ),
+    "probe-hung": _error(
+        "probe",
+        "A plugin's first load did not come to an end in time.",
+        "Its import or its factory waits for something or never ends; or the machine was very busy. The message has "
+        "the place.",
+        "Tell the plugin's author. `pluginhost cache --clear` lets it be tried again; `probe_timeout` gives it longer.",
+    ),
+    "exit-disturbed": _error(
+        "probe",
+        "A process that has loaded the plugin does not end as it should.",
+        "An exit function that the plugin registered, or a thread that it started, waits for ever, or sets another "
+        "exit status.",
+        "Tell the plugin's author: threads are daemons or end in `shutdown`.",
+    ),
+    "memory-exhausted": _error(
+        "probe",
+        "A plugin ran out of memory while it was first loaded.",
+        "Its import or factory takes more memory than the process of a first load has.",
+        "The author loads large data in `init` or at the first call.",
+    ),
+    "probe-failed": _error(
+        "probe",
+        "There can be no process for a plugin's first load.",
+        "The application is frozen or embedded, so that `sys.executable` is no Python, or the system has no processes "
+        "left.",
+        'Set `probe = "never"` where first loads in a process of their own are not possible.',
+    ),
+    "threads-started": _warning(
+        "import",
+        "A plugin started threads while it was imported or made.",
+        "A library that it imports keeps one, or the plugin began its work too early.",
+        "The author begins the plugin's work in `init`.",
     ),
     "init-failed": _error(
         "init",

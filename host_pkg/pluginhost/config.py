@@ -8,6 +8,13 @@ from pluginhost.errors import ConfigurationError, Finding
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Literal, TypeAlias
+
+    When: TypeAlias = Literal["never", "new", "always"]
+
+
+PROBE = ("never", "new", "always")
+"""When a plugin's first load is tried in a process that may be lost."""
 
 
 class PluginSettings:
@@ -39,6 +46,18 @@ def plugin_settings(plugins: Mapping[str, Mapping[str, object]]) -> dict[str, Pl
         ConfigurationError: A key is unknown, or a value is of the wrong type; the message names its path.
     """
     return {name: _settings(f"plugins.{name}", settings) for name, settings in plugins.items()}
+
+
+def require_probe(when: str, seconds: float) -> None:
+    """Returns if it is said rightly when and how long first loads are tried.
+
+    Raises:
+        ConfigurationError: `when` is none of the three words, or the time is none.
+    """
+    if when not in PROBE:
+        raise _wrong(f"probe is {when!r}", f"write {', '.join(PROBE)}")
+    if not isinstance(seconds, int | float) or not 0 < seconds < 86_400:
+        raise _wrong(f"probe_timeout is {seconds!r}", "write seconds, more than 0 and less than a day's")
 
 
 def _settings(path: str, settings: Mapping[str, object]) -> PluginSettings:

@@ -10,7 +10,8 @@ Exception
     │   ├── PluginImportError      its module cannot be imported
     │   ├── PluginLookupError      a symbol is not in its module
     │   ├── PluginFactoryError     its factory cannot be called, or raised
-    │   └── PluginTypeError        what it made is not the host's contract
+    │   ├── PluginTypeError        what it made is not the host's contract
+    │   └── PluginProbeError       its first load, in a process to be lost, showed that it endangers the host
     ├── PluginInitError        `init` raised
     ├── PluginCallError        a call raised
     └── ManagerClosed          the manager has shut down
@@ -179,6 +180,10 @@ class PluginFactoryError(PluginLoadError):
 
 class PluginTypeError(PluginLoadError):
     """What the plugin made is not the host's contract."""
+
+
+class PluginProbeError(PluginLoadError):
+    """The plugin's first load, in a process that may be lost, showed that it endangers the host."""
 
 
 class PluginInitError(PluginHostError):

@@ -13,6 +13,7 @@ import typing
 from importlib import import_module
 
 from pluginhost.errors import ConfigurationError, Finding, PluginTypeError
+from pluginhost.interrupts import Interrupted
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,6 +60,12 @@ def import_contracts(package: str | None) -> dict[str, type]:
         ) from exc
     named = {name: cls for name, cls in vars(module).items() if isinstance(cls, type) and issubclass(cls, base)}
     return {"Plugin": base} | named
+
+
+def api_version(package: str | None) -> str | None:
+    """Returns the `API_VERSION` that an API package states, which was imported; `None` when it states none."""
+    version = getattr(sys.modules.get(package or ""), "API_VERSION", None)
+    return version if isinstance(version, str) else None
 
 
 class HeldApi:
@@ -147,6 +154,51 @@ def require_contracts(obj: object, wanted: list[type], candidate: Candidate, kno
             )
 
 
+def require_version(obj: object, module: object, version: str | None, candidate: Candidate) -> None:
+    """Returns if the API version that a plugin's module or the plugin itself states, if it does, is the host's.
+
+    Args:
+        obj: What the factory returned.
+        module: Its module.
+        version: The API's version; `None` when it does not tell.
+        candidate: The plugin, for the message.
+
+    Raises:
+        PluginTypeError: `APIVersion` is another major version, or a later one than the host's.
+    """
+    if version is None:
+        return
+    for owner in (module, obj):
+        stated = inspect.getattr_static(owner, "APIVersion", None)
+        if stated is not None and not _is_compatible(stated, version):
+            raise PluginTypeError(
+                Finding(
+                    "api-version",
+                    f"{candidate}: its APIVersion is {_text_of(stated)}, and the host's API is {version}",
+                    f"install a {candidate.distribution.name} made for the API {version}",
+                    candidate.distribution.info,
+                )
+            )
+
+
+def _is_compatible(stated: object, version: str) -> bool:
+    from packaging.version import InvalidVersion, Version  # most plugins state none
+
+    text = ".".join(map(_text_of, stated)) if isinstance(stated, tuple) else stated
+    try:
+        asked, own = (Version(each).release for each in (text, version))  # type: ignore[arg-type]
+    except (InvalidVersion, TypeError, AttributeError):  # it is no text, or no version
+        return False
+    return asked[0] == own[0] and asked[:2] <= own[:2]
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str.__str__(repr(value) if type(value) is not int else str(value))[:100]
+    except BaseException:  # it is the plugin's
+        return f"a {_NAME.__get__(type(value))}"
+
+
 def wrong_contract(obj: object, contract: type, candidate: Candidate) -> PluginTypeError:
     """Returns the error that an object is not an instance of a contract, telling another copy of the API apart."""
     return PluginTypeError(_second_copy(obj, contract, candidate) or _wrong_type(obj, contract, candidate))
@@ -195,7 +247,7 @@ def _broken(obj: object, contract: type) -> typing.Iterator[str]:
         except AttributeError:
             yield f"the attribute `{name}` is missing"
             continue
-        except KeyboardInterrupt:
+        except Interrupted:
             raise
         except BaseException as exc:
             yield f"reading the attribute `{name}` raised {type(exc).__name__}"

@@ -50,6 +50,11 @@ def signature_of(status: "os.stat_result") -> "Signature":
     return found
 
 
+def is_settled(found: "Signature") -> bool:
+    """Returns whether something is there, and old enough that a second change cannot carry the same time."""
+    return found is not None and max(found[:2]) < time.time_ns() - SETTLED_NS
+
+
 def is_regular(status: "os.stat_result") -> bool:
     """Returns whether it is the status of a regular file."""
     return status.st_mode & 0o170000 == 0o100000
@@ -100,15 +105,13 @@ class Index:
     __slots__ = ("_key", "_started", "path")
 
     def __init__(self, group: str, api: str | None) -> None:
-        # Markers are judged by the interpreter and the machine.
-        machine = (sys.version, sys.platform, *getattr(os, "uname", tuple)())
-        self._key = [FORMAT, machine, search_path(), group, api]
+        self._key = [FORMAT, machine(), search_path(), group, api]
         self._started = time.time_ns()
         self.path = os.path.join(folder(), f"{_hash(marshal.dumps(self._key, 2)).hex()}.index")
 
     def load(self) -> object:
         """Returns what was stored, if all that it was found in is as it was then; else `None`."""
-        stored = _stored(self.path)
+        stored: Stored | None = read(self.path)
         if stored is None or _has_foreign_finder():
             return None
         key, content = stored[0], stored[-1]
@@ -129,36 +132,71 @@ class Index:
         absent = [place for place in seen if place not in there]
         if any("\n" in place for place in seen):
             return
-        data = marshal.dumps((self._key, absent, "\n".join(there), _digest(list(there.values())), content))
-        temporary = f"{self.path}.{os.getpid()}.{time.monotonic_ns()}"
+        write(self.path, (self._key, absent, "\n".join(there), _digest(list(there.values())), content), MOST_FILES)
+
+
+def machine() -> "tuple[str, ...]":
+    """Returns what judgements hang on beside files: the interpreter, and the machine as markers see it."""
+    return (sys.version, sys.platform, *getattr(os, "uname", tuple)())
+
+
+def read(path: str) -> "Any":
+    """Returns the content of a file of ours; `None` when it is not there, not ours, or damaged."""
+    try:
+        # Nothing but a regular file is read, and opening anything else does not block.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "wb") as file:
-                file.write(_MAGIC + _hash(data) + data)
-            os.replace(temporary, self.path)
-        except OSError:
-            _remove(temporary)
-            return
-        files = list(_files())
-        if len(files) > MOST_FILES:
-            files.sort(key=lambda path: (signature(path) or (0, 0))[0])
-            for path in files[:-MOST_FILES]:
-                _remove(path)
+            status = os.fstat(descriptor)
+            data = memoryview(os.read(descriptor, status.st_size) if _is_own(status) else b"")
+        finally:
+            os.close(descriptor)
+        start = len(_MAGIC) + 8
+        body = data[start:]
+        if data[:start] != _MAGIC + _hash(body):
+            return None
+        return marshal.loads(body)
+    except (OSError, ValueError, EOFError, TypeError):
+        return None
+
+
+def write(path: str, content: "Any", most: int) -> None:
+    """Stores content for the next process, whole or not at all; what cannot be stored is no error.
+
+    Args:
+        path: A file in `folder()`.
+        content: What marshal takes.
+        most: How many files of its kind are kept; beyond, the oldest make room.
+    """
+    data = marshal.dumps(content)
+    temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(_MAGIC + _hash(data) + data)
+        os.replace(temporary, path)
+    except OSError:
+        _remove(temporary)
+        return
+    files = list(_files(path[path.rindex(".") :]))
+    if len(files) > most:
+        files.sort(key=lambda path: (signature(path) or (0, 0))[0])
+        for path in files[:-most]:
+            _remove(path)
 
 
 def clear() -> int:
-    """Returns how many index files there were; all of them are removed."""
+    """Returns how many files there were; all of them are removed."""
     return sum(map(_remove, _files()))
 
 
 def prune() -> int:
     """Returns how many index files were removed because they would not be used again."""
-    return sum(_remove(path) for path in _files() if not _is_current(path))
+    return sum(_remove(path) for path in _files(".index") if not _is_current(path))
 
 
 def size() -> tuple[int, int]:
-    """Returns how many index files there are, and their bytes."""
+    """Returns how many files there are, and their bytes."""
     sizes = [found[3] for path in _files() if (found := signature(path))]
     return len(sizes), sum(sizes)
 
@@ -174,28 +212,8 @@ def _has_foreign_finder() -> bool:
 
 def _is_current(path: str) -> bool:
     # What ends otherwise is a killed process's temporary file, even if it is whole.
-    stored = _stored(path) if path.endswith(".index") else None
+    stored: Stored | None = read(path) if path.endswith(".index") else None
     return stored is not None and stored[0][0] == FORMAT and _is_unchanged(stored)
-
-
-def _stored(path: str) -> "Stored | None":
-    """Returns the content of an index file; `None` when it is not there, not ours, or damaged."""
-    try:
-        # Nothing but a regular file is read, and opening anything else does not block.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
-        try:
-            status = os.fstat(descriptor)
-            data = memoryview(os.read(descriptor, status.st_size) if _is_own(status) else b"")
-        finally:
-            os.close(descriptor)
-        start = len(_MAGIC) + 8
-        body = data[start:]
-        if data[:start] != _MAGIC + _hash(body):
-            return None
-        stored: Stored = marshal.loads(body)
-    except (OSError, ValueError, EOFError, TypeError):
-        return None
-    return stored
 
 
 def _is_unchanged(stored: "Stored") -> bool:
@@ -216,12 +234,15 @@ def _is_own(status: "os.stat_result") -> bool:
     return is_regular(status) and not status.st_mode & 0o022 and status.st_uid == os.geteuid()
 
 
-def _files() -> "Iterator[str]":
+def _files(*kinds: str) -> "Iterator[str]":
+    """Yields our files, and what killed processes left of such."""
     try:
         names = sorted(os.listdir(folder()))
     except OSError:
         return
-    yield from (os.path.join(folder(), name) for name in names if ".index" in name)
+    yield from (
+        os.path.join(folder(), name) for name in names for kind in kinds or (".index", ".verdict") if kind in name
+    )
 
 
 def _remove(path: str) -> bool:

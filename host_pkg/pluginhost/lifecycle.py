@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import pluginapi
 from pluginhost import identity
 from pluginhost.errors import Finding, PluginHostError, PluginInitError, describe
+from pluginhost.interrupts import Interrupted
 from pluginhost.symbols import Symbol
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Handle:
             return
         try:
             self.plugin.shutdown()
-        except KeyboardInterrupt:
+        except Interrupted:
             raise
         except BaseException as exc:
             raise PluginHostError(
@@ -129,7 +130,7 @@ def start(loaded: Loaded, config: Mapping[str, object]) -> Handle:
         pluginapi.Plugin.__dict__["name"].__set__(plugin, candidate.name)
         try:
             cast("pluginapi.Plugin", plugin).init(PluginHost(candidate, config))
-        except KeyboardInterrupt:
+        except Interrupted:
             raise
         except BaseException as exc:
             raise PluginInitError(

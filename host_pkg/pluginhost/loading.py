@@ -6,6 +6,8 @@ The stages fail apart and are told apart, as `plugin.Open`, `Lookup` and the che
 from __future__ import annotations
 
 import importlib
+import inspect
+import sys
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,13 @@ from stevedore.named import NamedExtensionManager
 
 from pluginhost import identity, symbols
 from pluginhost.errors import Finding, PluginFactoryError, PluginImportError, PluginLoadError, describe
-from pluginhost.process import Modules, ProcessState
+from pluginhost.interrupts import Interrupted
+from pluginhost.process import Change, Modules, ProcessState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import ModuleType
+    from typing import Final
 
     from stevedore.extension import ExtensionManager
 
@@ -43,13 +47,18 @@ class Loaded:
         self.findings = findings
 
 
-def load(candidate: Candidate, contracts: list[type], known: list[type]) -> Loaded:
+MADE: Final = "pluginhost.imported"
+"""The audit event between a plugin's import and its `New()`; its argument is the plugin's name."""
+
+
+def load(candidate: Candidate, contracts: list[type], known: list[type], version: str | None = None) -> Loaded:
     """Returns an admitted candidate's plugin, new and not yet initialised.
 
     Args:
         candidate: What was admitted.
         contracts: The host's contracts that it must implement.
         known: All of the host's contracts; those that it implements it must keep.
+        version: The API's version; `None` when it does not tell.
 
     Raises:
         PluginImportError: Its module cannot be imported.
@@ -59,19 +68,46 @@ def load(candidate: Candidate, contracts: list[type], known: list[type]) -> Load
     """
     state, api, modules = ProcessState(), identity.HeldApi(known), Modules()
     extensions = _Extensions(candidate, modules)
-    changes = list(state.restore())
     replaced = [name for name in modules.changed if api.has(name)]
-    if others := sorted(set(modules.changed) - set(replaced)):
-        changes.append(f"sys.modules ({', '.join(others)}), undone")
-    findings = [_changed(candidate, change) for change in changes]
+    findings = _restored(candidate, state, set(modules.changed) - set(replaced))
     try:
         identity.require_held([*replaced, *api.restore()], candidate)
         plugin = extensions.only()
         identity.require_contracts(plugin, contracts, candidate, known)
+        identity.require_version(plugin, extensions.module(), version, candidate)
     except PluginLoadError as exc:
         exc.more += tuple(findings)
         raise
     return Loaded(candidate, extensions.module(), plugin, findings)
+
+
+def find(candidate: Candidate) -> list[Finding]:
+    """Returns what finding a candidate's object changed of the process; the object is not called.
+
+    Args:
+        candidate: Of any group: what it names may be anything, or a module alone.
+
+    Raises:
+        PluginImportError: Its module cannot be imported.
+        PluginLookupError: Its module does not have what it names.
+    """
+    state, modules = ProcessState(), Modules()
+    try:
+        module = _import(candidate, modules)
+        if ":" in candidate.value:
+            symbols.find(module, candidate.factory, candidate)
+    except PluginLoadError as exc:
+        exc.more += tuple(_restored(candidate, state, modules.changed))
+        raise
+    return _restored(candidate, state, modules.changed)
+
+
+def _restored(candidate: Candidate, state: ProcessState, modules: Collection[str]) -> list[Finding]:
+    """Returns what is told of a candidate after the process was put back, its modules being so already."""
+    changes = list(state.restore())
+    if modules:
+        changes.append(Change(f"sys.modules ({', '.join(sorted(modules))}), undone", is_grave=False))
+    return [_changed(candidate, change) for change in changes]
 
 
 class _Extensions(NamedExtensionManager[Any]):
@@ -137,18 +173,42 @@ class _AdmittedEntryPoint(EntryPoint):
                 )
             )
 
+        _require_no_arguments(factory, candidate, module)
+        sys.audit(MADE, candidate.name)
+
         def new() -> object:
             try:
                 try:
                     return factory()
                 finally:
                     modules.restore()
-            except KeyboardInterrupt:
+            except Interrupted:
                 raise
             except BaseException as exc:
                 raise PluginFactoryError(_raised("factory-failed", candidate, f"{candidate.factory}()", exc)) from exc
 
         return new
+
+
+def _require_no_arguments(factory: Callable[..., object], candidate: Candidate, module: ModuleType) -> None:
+    """Returns if a factory can be called as the host does; one whose signature is not known is tried."""
+    try:
+        signature = inspect.signature(factory)
+    except Interrupted:
+        raise
+    except BaseException:  # a built-in without one, or a signature of the plugin's own making
+        return
+    try:
+        signature.bind()
+    except TypeError as exc:
+        raise PluginFactoryError(
+            Finding(
+                "factory-arguments",
+                f"{candidate}: {candidate.factory} cannot be called without arguments: {exc}",
+                f"its author writes `def {candidate.factory}():`, which takes none; configuration comes with `init`",
+                symbols.file_of(module),
+            )
+        ) from exc
 
 
 def _import(candidate: Candidate, modules: Modules) -> ModuleType:
@@ -157,7 +217,7 @@ def _import(candidate: Candidate, modules: Modules) -> ModuleType:
             return importlib.import_module(candidate.module)
         finally:
             modules.restore()
-    except KeyboardInterrupt:
+    except Interrupted:
         raise
     except ModuleNotFoundError as exc:
         name = vars(ImportError)["name"].__get__(exc)  # past what the exception's class may say
@@ -176,12 +236,14 @@ def _import(candidate: Candidate, modules: Modules) -> ModuleType:
         raise PluginImportError(_raised("import-failed", candidate, f"import {candidate.module}", exc)) from exc
 
 
-def _changed(candidate: Candidate, change: str) -> Finding:
+def _changed(candidate: Candidate, change: Change) -> Finding:
     return Finding(
-        "process-changed",
-        f"{candidate}: importing {candidate.module} and calling {candidate.factory}() changed {change}",
+        "process-unsafe" if change.is_grave else "process-changed",
+        f"{candidate}: importing {candidate.module} and calling {candidate.factory}() changed {change.what}",
         f"tell the author of {candidate.distribution.name}: a plugin leaves the process as it found it",
         candidate.distribution.info,
+        "warning",  # what is grave refuses a plugin at first sight; this is told of one that runs all the same
+        "import",
     )
 
 

@@ -10,14 +10,14 @@ from pluginhost.survey import Row, Survey
 # costs as much as a part of the survey itself. Annotations are quoted where they must be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from types import TracebackType
     from typing import Self, TypeVar
 
     from typing_extensions import TypeForm
 
     from pluginapi import Plugin
-    from pluginhost.config import PluginSettings
+    from pluginhost.config import PluginSettings, When
     from pluginhost.lifecycle import Handle
 
     P = TypeVar("P", bound=Plugin)
@@ -35,6 +35,8 @@ class PluginManager:
         api: str | None = "pluginapi",
         *,
         plugins: "Mapping[str, Mapping[str, object]] | None" = None,
+        probe: "When" = "new",
+        probe_timeout: float = 30.0,
     ) -> None:
         """Makes a manager; nothing is searched or imported yet.
 
@@ -43,12 +45,21 @@ class PluginManager:
             api: The import name of the API package that host and plugins share; `None` for a group that has none.
             plugins: By plugin name, its settings: `enabled` (true or false), `config` (a table for its `init`) and
                 `distribution` (whose plugin is meant, where several share the name).
+            probe: When a plugin's first load is tried in a process that may be lost: `new`, once for each content of
+                its files; `always`, each time that this process loads it; `never`.
+            probe_timeout: Seconds that such a first load may take.
 
         Raises:
             ConfigurationError: A setting is unknown or of the wrong type.
         """
         self.group = group
         self.api = api
+        self.probe = probe
+        self.probe_timeout = probe_timeout
+        if probe != "new" or probe_timeout != 30.0:
+            from pluginhost.config import require_probe
+
+            require_probe(probe, probe_timeout)
         self._settings: dict[str, PluginSettings] = {}
         if plugins:
             from pluginhost.config import plugin_settings
@@ -119,7 +130,8 @@ class PluginManager:
         Raises:
             PluginNotFound: No installed plugin has that name.
             PluginRefused: Admission said no.
-            PluginLoadError: It could not be made; a failure is remembered, and raised again at the next call.
+            PluginLoadError: It could not be made, or endangers the host; a failure is remembered, and raised again
+                at the next call.
             PluginInitError: Its `init` raised.
             ManagerClosed: The manager has shut down.
         """
@@ -167,7 +179,9 @@ class PluginManager:
 
     def close(self) -> None:
         """Shuts down what was started, in reverse order; what fails is logged. A second call does nothing."""
-        with self._lock:
+        from pluginhost.interrupts import told_apart
+
+        with self._lock, told_apart():
             self._closed = True
             self._named.clear()
             while self._handles:
@@ -198,18 +212,23 @@ class PluginManager:
 
     def _start(self, row: "Row") -> "Handle":
         """Takes a candidate the whole way: admitted, loaded, initialised, held."""
-        from pluginhost import lifecycle, loading
+        from pluginhost import interrupts, lifecycle, loading
+        from pluginhost.identity import api_version
 
         identity = row.name, row.distribution
         if identity in self._failures:
             raise self._failures[identity].with_traceback(None)
         contracts = self._contracts()
+        wanted = _wanted(row, contracts)
+        settings = self._settings.get(row.name)
         try:
             row.require_ready()
-            loaded = loading.load(row.candidate, _wanted(row, contracts), list(contracts.values()))
-            settings = self._settings.get(row.name)
-            handle = lifecycle.start(loaded, settings.config if settings else {})
-            for warning in loaded.findings:
+            with interrupts.told_apart():
+                told = self._probed(row, wanted)
+                version = api_version(self.api)
+                loaded = loading.load(row.candidate, list(wanted.values()), list(contracts.values()), version)
+                handle = lifecycle.start(loaded, settings.config if settings else {})
+            for warning in (*told, *loaded.findings):
                 self._log(warning)
         except PluginHostError as exc:
             if row.state == "ready":  # what was only refused may be mended while the host runs
@@ -219,6 +238,15 @@ class PluginManager:
             raise
         self._handles[identity] = handle
         return handle
+
+    def _probed(self, row: "Row", wanted: "Collection[str]") -> "list[Finding]":
+        """Returns what a plugin's first load, in a process that may be lost, tells of it."""
+        if self.probe == "never":
+            return []
+        from pluginhost import probe
+
+        always = self.probe == "always"
+        return probe.require_harmless(row.candidate, self.api, wanted, seconds=self.probe_timeout, always=always)
 
     def _contracts(self) -> dict[str, type]:
         from pluginhost import identity
@@ -255,9 +283,9 @@ class PluginManager:
             logging.getLogger("pluginhost").log(level, "%s", finding, extra=extra)
 
 
-def _wanted(row: "Row", contracts: dict[str, type]) -> list[type]:
+def _wanted(row: "Row", contracts: dict[str, type]) -> dict[str, type]:
     """Returns the contracts that a plugin must implement: the base of all, and those that its manifest names."""
-    return [contracts[name] for name in ("Plugin", *(row.contracts or ())) if name in contracts]
+    return {name: contracts[name] for name in ("Plugin", *(row.contracts or ())) if name in contracts}
 
 
 def _may_implement(row: "Row", contract: object, contracts: dict[str, type]) -> bool:

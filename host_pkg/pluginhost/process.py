@@ -1,15 +1,25 @@
-"""What of the process a plugin must leave as it found it: a change is told, and undone where it can be."""
+"""What of the process a plugin must leave as it found it: a change is told, and undone where it can be.
+
+Changes are of two kinds. Real libraries register exit functions, filter warnings or add finders when they are
+imported: such is told. What takes the process out of its application's hands (signals, the environment, the working
+folder, streams, hooks, limits, functions of the standard library) is grave, and refuses a plugin at first sight.
+"""
 
 from __future__ import annotations
 
+import _locale
+import atexit
 import builtins
 import contextlib
+import faulthandler
+import gc
 import os
 import signal
 import sys
 import threading
+import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,8 +42,34 @@ _HOOKS = {
     "sys.stderr": (sys, "stderr"),
     "threading.excepthook": (threading, "excepthook"),
     "builtins.__import__": (builtins, "__import__"),
-    "builtins.open": (builtins, "open"),
 }
+
+_GUARDED = ("builtins", "io", "json", "logging", "os", "pickle", "socket", "subprocess", "threading", "time")
+"""Modules whose functions everybody calls; those of them that are imported are watched."""
+
+_OBEYED = ("PYTHON", "LD_", "DYLD_", "LC_", "LANG", "PATH", "HOME", "TMPDIR", "TZ", "XDG_")
+"""How the names of variables begin by which the interpreter, the loader or the system is steered."""
+
+
+class Change(NamedTuple):
+    """Something of the process that is not as it was.
+
+    Attributes:
+        what: What it is, how it differs, and whether it is now as it was.
+        is_grave: Whether it takes the process out of its application's hands.
+    """
+
+    what: str
+    is_grave: bool
+
+
+class _Watched(NamedTuple):
+    """Something that is watched: how it is read, how it is put back, and whether a change of it is grave."""
+
+    name: str
+    read: Read
+    write: Write
+    is_grave: Callable[[Any, Any], bool]
 
 
 class ProcessState:
@@ -42,18 +78,21 @@ class ProcessState:
     __slots__ = ("_values",)
 
     def __init__(self) -> None:
-        self._values = {name: _value(read) for name, read, _ in _watched()}
+        self._values = {each.name: _value(each.read) for each in _watched()}
 
-    def restore(self) -> Iterator[str]:
-        """Yields what has changed since, each with whether it is now as it was."""
-        for name, read, write in _watched():
+    def restore(self) -> Iterator[Change]:
+        """Yields what has changed since; all of it is put back where that can be."""
+        for name, read, write, is_grave in _watched():
+            if name not in self._values:
+                continue  # of a module that was imported since: nobody else has set it
             before = self._values[name]
             if _is_same(before, after := _value(read)):
                 continue
             with contextlib.suppress(BaseException):  # what a plugin put there may raise even while it is replaced
                 write(before)
             undone = _is_same(before, _value(read))
-            yield f"{name} ({_difference(before, after)}), " + ("undone" if undone else "which stays so")
+            what = f"{name} ({_difference(before, after)}), " + ("undone" if undone else "which stays so")
+            yield Change(what, is_grave(before, after))
 
 
 class Modules:
@@ -81,32 +120,89 @@ class Modules:
         self.changed += changed
 
 
-def _watched() -> Iterator[tuple[str, Read, Write]]:
-    """Yields everything that is watched: its name, how it is read, how it is put back."""
-    for name, write in (("path", _set_list), ("path_hooks", _set_list), ("meta_path", _keep_added_finders)):
-        yield f"sys.{name}", partial(_list, name), partial(write, name)
-    yield "os.environ", _environment, _set_environment
-    yield "the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit
-    yield "sys.setprofile", sys.getprofile, sys.setprofile
-    yield "sys.settrace", sys.gettrace, sys.settrace
-    yield "the working folder", _working_folder, os.chdir
-    yield "the umask", _umask, os.umask
+def _watched() -> Iterator[_Watched]:
+    """Yields everything that is watched."""
+    lists = {"path": _set_list, "argv": _set_list, "path_hooks": _set_list, "meta_path": _keep_added_finders}
+    for name, write in lists.items():
+        yield _Watched(f"sys.{name}", partial(_list, name), partial(write, name), _never)
+    yield _Watched("os.environ", _environment, _set_environment, _is_obeyed)
+    yield _Watched("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, _never)
+    yield _Watched("sys.setprofile", sys.getprofile, sys.setprofile, _always)
+    yield _Watched("sys.settrace", sys.gettrace, sys.settrace, _always)
+    yield _Watched("the working folder", _working_folder, os.chdir, _always)
+    yield _Watched("the umask", _umask, os.umask, _always)
     for name, (owner, attribute) in _HOOKS.items():
-        yield name, partial(getattr, owner, attribute, None), partial(setattr, owner, attribute)
+        read, write = partial(getattr, owner, attribute, None), partial(setattr, owner, attribute)
+        yield _Watched(name, read, write, _always)
+    for name in ("stdin", "stdout", "stderr"):
+        yield _Watched(f"whether sys.{name} is closed", partial(_is_closed, name), _nothing, _always)
+    yield _Watched("Python's own functions", _functions, _set_functions, _always)
+    yield from _signals()
+    yield from _limits()
+    yield from _settings()
+
+
+def _signals() -> Iterator[_Watched]:
     if threading.current_thread() is threading.main_thread():  # no other may set a handler
         for number in sorted(signal.valid_signals()):
-            yield (
-                f"the handler of signal {int(number)}",
-                partial(signal.getsignal, number),
-                partial(signal.signal, number),
-            )
+            read, write = partial(signal.getsignal, number), partial(signal.signal, number)
+            yield _Watched(f"the handler of signal {int(number)}", read, write, _always)
+    if hasattr(signal, "pthread_sigmask"):
+        yield _Watched("the blocked signals", _blocked_signals, _block_signals, _always)
     if hasattr(signal, "setitimer"):
         for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-            yield f"interval timer {int(which)}", partial(_is_running, which), partial(_stop, which)
+            yield _Watched(f"interval timer {int(which)}", partial(_is_running, which), partial(_stop, which), _always)
+
+
+def _limits() -> Iterator[_Watched]:
     if resource is not None:
         for limit in sorted(name for name in dir(resource) if name.startswith("RLIMIT_")):
             number = getattr(resource, limit)
-            yield limit, partial(resource.getrlimit, number), partial(resource.setrlimit, number)
+            yield _Watched(limit, partial(resource.getrlimit, number), partial(resource.setrlimit, number), _always)
+
+
+def _settings() -> Iterator[_Watched]:
+    """Yields settings of the interpreter and of modules that are imported, as real libraries change them too."""
+    yield _Watched("the warnings filters", _filters, _keep_added_filters, _never)
+    yield _Watched("exit functions", atexit._ncallbacks, _nothing, _never)
+    yield _Watched("the locale", partial(_locale.setlocale, _locale.LC_ALL), _set_locale, _never)
+    yield _Watched("garbage collection", gc.isenabled, _switch(gc.enable, gc.disable), _never)
+    yield _Watched("its thresholds", gc.get_threshold, lambda before: gc.set_threshold(*before), _never)
+    yield _Watched("its callbacks", lambda: [_Object(gc.callbacks), *gc.callbacks], _set_callbacks, _never)
+    yield _Watched("the switch interval", sys.getswitchinterval, sys.setswitchinterval, _never)
+    yield _Watched("the digits of an int", sys.get_int_max_str_digits, sys.set_int_max_str_digits, _never)
+    for name in ("dont_write_bytecode", "pycache_prefix", "executable"):
+        yield _Watched(f"sys.{name}", partial(getattr, sys, name, None), partial(setattr, sys, name), _never)
+    yield _Watched("faulthandler", faulthandler.is_enabled, _switch(faulthandler.enable, faulthandler.disable), _never)
+    if module := sys.modules.get("_tracemalloc"):
+        yield _Watched("tracemalloc", module.is_tracing, _switch(module.start, module.stop), _never)
+    if module := sys.modules.get("_socket"):
+        read, write = module.getdefaulttimeout, module.setdefaulttimeout
+        yield _Watched("the sockets' timeout", read, write, _never)
+    module = sys.modules.get("random")
+    if module and threading.active_count() == 1:  # other threads may want numbers meanwhile
+        yield _Watched("the random numbers' state", partial(_Hidden.of, module.getstate), module.setstate, _never)
+    if module := sys.modules.get("decimal"):
+        read, write = partial(_decimal, module), partial(_set_decimal, module)
+        yield _Watched("the decimal context", read, write, _never)
+    if module := sys.modules.get("logging"):
+        yield _Watched("the root logger", partial(_root_logger, module), partial(_set_root_logger, module), _never)
+
+
+def _always(before: Any, after: Any) -> bool:
+    return True
+
+
+def _never(before: Any, after: Any) -> bool:
+    return False
+
+
+def _nothing(before: Any) -> None:
+    """What cannot be undone stays."""
+
+
+def _switch(on: Callable[[], object], off: Callable[[], object]) -> Write:
+    return lambda was_on: on() if was_on else off()
 
 
 def _is_running(timer: int) -> bool:
@@ -115,6 +211,35 @@ def _is_running(timer: int) -> bool:
 
 def _stop(timer: int, _: bool) -> None:
     signal.setitimer(timer, 0)
+
+
+def _is_closed(stream: str) -> bool:
+    return getattr(getattr(sys, stream, None), "closed", False) is True
+
+
+def _functions() -> _Functions:
+    """Returns the public functions and classes of the guarded modules that are imported."""
+    return _Functions(
+        (f"{name}.{key}", _Object(value))
+        for name in _GUARDED
+        if type(module := sys.modules.get(name)) is type(sys)
+        for key, value in vars(module).items()
+        if key[:1] != "_" and callable(value)
+    )
+
+
+def _set_functions(before: dict[str, _Object]) -> None:
+    for name, function in before.items():
+        module, _, key = name.rpartition(".")
+        setattr(sys.modules[module], key, function.value)
+
+
+def _blocked_signals() -> list[Any]:
+    return [None, *sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))]
+
+
+def _block_signals(before: list[Any]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before[1:])
 
 
 def _value(read: Read) -> Any:
@@ -141,6 +266,51 @@ def _keep_added_finders(name: str, before: list[Any]) -> None:
     _set_list(name, [*before, *added])
 
 
+def _filters() -> list[Any]:
+    """Returns the filters of warnings and, first, the list that holds them."""
+    return [_Object(warnings.filters), *warnings.filters]
+
+
+def _keep_added_filters(before: list[Any]) -> None:
+    """Puts removed filters back; added ones stay, for a library's sake, but those that make errors of warnings."""
+    own = before[1:]
+    added = [each for each in list(warnings.filters) if each not in own and each[0] != "error"]
+    filters: list[Any] = before[0].value
+    filters[:] = [*added, *own]
+    warnings.filters = filters
+    with warnings.catch_warnings():  # on leaving it, what was cached by the filters is forgotten
+        pass
+
+
+def _set_callbacks(before: list[Any]) -> None:
+    gc.callbacks[:] = before[1:]
+
+
+def _set_locale(before: str) -> None:
+    _locale.setlocale(_locale.LC_ALL, before)
+
+
+def _decimal(module: Any) -> str:
+    return repr(module.getcontext())
+
+
+def _set_decimal(module: Any, before: str) -> None:
+    module.setcontext(eval(before, {**vars(module)}))  # its repr is the call that makes it
+
+
+def _root_logger(module: Any) -> list[Any]:
+    root = module.getLogger()
+    return [_Object(root.handlers), root.level, root.disabled, module.root.manager.disable, *root.handlers]
+
+
+def _set_root_logger(module: Any, before: list[Any]) -> None:
+    root = module.getLogger()
+    handlers, root.level, root.disabled, module.root.manager.disable, *own = before
+    root.handlers = handlers.value
+    root.handlers[:] = own
+    root.manager._clear_cache()  # what each logger holds for enabled
+
+
 class _Object:
     """An object, by identity."""
 
@@ -148,6 +318,26 @@ class _Object:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+class _Functions(dict[str, _Object]):
+    """Functions by their names; those that came with a module that was imported since are no change."""
+
+    def is_kept_by(self, after: _Functions) -> bool:
+        return all(name in after and after[name].value is function.value for name, function in self.items())
+
+
+class _Hidden(tuple[Any, ...]):
+    """A value of Python's own that is too long to be shown."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, read: Read) -> _Hidden:
+        return cls(read())
+
+    def __str__(self) -> str:
+        return "another"
 
 
 def _environment() -> dict[Any, Any]:
@@ -163,6 +353,14 @@ def _set_environment(before: dict[Any, Any]) -> None:
     os.environ.update({name: value for name, value in before.items() if name is not None})
 
 
+def _is_obeyed(before: Any, after: Any) -> bool:
+    """Returns whether more has changed than that variables were added which steer only their own library."""
+    if type(before) is not dict or type(after) is not dict:
+        return True
+    keys = [key for key in before.keys() | after.keys() if not _is_same(before.get(key), after.get(key))]
+    return any(key in before or key is None or str(key).startswith(_OBEYED) for key in keys)
+
+
 def _is_same(before: object, after: object) -> bool:
     """Returns whether two values are the same, asking none of them but those of Python's own types."""
     if before is after:
@@ -171,6 +369,10 @@ def _is_same(before: object, after: object) -> bool:
         return False
     if isinstance(before, _Object) and isinstance(after, _Object):
         return before.value is after.value
+    if isinstance(before, _Functions) and isinstance(after, _Functions):
+        return before.is_kept_by(after)
+    if isinstance(before, _Hidden):
+        return before == after
     if isinstance(before, list | tuple) and isinstance(after, list | tuple):
         return len(before) == len(after) and all(map(_is_same, before, after))
     if isinstance(before, dict) and isinstance(after, dict):
@@ -178,7 +380,7 @@ def _is_same(before: object, after: object) -> bool:
     return type(before) in _PLAIN and before == after
 
 
-_PLAIN = (str, bytes, int, float, bool, signal.Handlers)
+_PLAIN = (str, bytes, int, float, bool, signal.Handlers, signal.Signals)
 
 
 def _shown(value: object) -> str:
@@ -203,7 +405,8 @@ def _umask() -> int:
 
 def _difference(before: object, after: object) -> str:
     if isinstance(before, dict) and isinstance(after, dict):
-        keys = [key for key in before.keys() | after.keys() if not _is_same(before.get(key), after.get(key))]
+        every = before.keys() if isinstance(before, _Functions) else before.keys() | after.keys()
+        keys = [key for key in every if not _is_same(before.get(key), after.get(key))]
         return ", ".join(sorted("another object" if key is None else key for key in keys))
     if isinstance(before, list) and isinstance(after, list):
         if not _is_same(before[0], after[0]):

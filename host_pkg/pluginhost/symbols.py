@@ -8,6 +8,7 @@ import typing
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from pluginhost.errors import Finding, PluginLookupError
+from pluginhost.interrupts import Interrupted, told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ def find(module: ModuleType, symbol: str, candidate: Candidate) -> object:
     for part in symbol.split("."):
         try:
             found = getattr(found, part)
-        except KeyboardInterrupt:
+        except Interrupted:
             raise
         except BaseException as exc:  # a module's __getattr__ and a class's property are the plugin's code
             near = difflib.get_close_matches(part, _public(found), n=3, cutoff=0.5)
@@ -73,7 +74,8 @@ class Symbol(Generic[T]):
         Raises:
             PluginLookupError: It is gone, or of another type than asked for.
         """
-        value: Any = find(self._module, self._name, self._candidate)
+        with told_apart():
+            value: Any = find(self._module, self._name, self._candidate)
         self._require_type(value)
         return typing.cast("T", value)
 

@@ -13,12 +13,14 @@ import click
 from pluginhost import identity
 from pluginhost.cli import output
 from pluginhost.cli.options import complete_name, plugin_options
+from pluginhost.config import PROBE
 from pluginhost.errors import ConfigurationError, Finding, PluginCallError, describe, escape
 from pluginhost.manager import PluginManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pluginhost.config import When
     from pluginhost.lifecycle import Handle
 
 _NOT_CALLS = {"init", "shutdown"}
@@ -28,14 +30,20 @@ _NOT_CALLS = {"init", "shutdown"}
 @click.argument("name", shell_complete=complete_name)
 @click.argument("method")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--probe", type=click.Choice(PROBE), default="new", show_default=True,
+    help="When its first load is tried in a process of its own.",
+)  # fmt: skip
 @plugin_options
-def call(name: str, method: str, args: tuple[str, ...], group: str, api: str | None, as_json: bool) -> None:
+def call(
+    name: str, method: str, args: tuple[str, ...], probe: When, group: str, api: str | None, as_json: bool
+) -> None:
     """Starts a plugin, calls one of its methods and prints what it returns.
 
     ARGS are converted by the method's type hints: text as it stands, numbers, true and false, bytes as text or from
     @FILE or - (standard input), anything else as JSON.
     """
-    with PluginManager(group, api) as manager:
+    with PluginManager(group, api, probe=probe) as manager:
         handle = manager.handle(name)
         function, declared = _method(handle, method)
         arguments = _arguments(declared, args)

@@ -42,12 +42,13 @@ def test_imports_point_down() -> None:
     floors = [
         {"catalogue"},
         {"errors"},
-        {"config", "index", "metadata", "process"},
+        {"config", "index", "interrupts", "metadata", "process"},
         {"survey"},
-        {"discovery", "symbols"},
+        {"discovery", "symbols", "verdicts"},
         {"copies", "identity", "names", "requirements"},
         {"admission", "loading"},
-        {"lifecycle"},
+        {"throwaway"},
+        {"lifecycle", "probe"},
         {"manager"},
         {"cli"},
     ]

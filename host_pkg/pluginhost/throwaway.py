@@ -1,0 +1,249 @@
+"""The throw-away process: a plugin's first load happens here, and only a word about it goes to the host.
+
+The host starts it as `probe` says, with the job on its standard input. What the plugin does to the process ends with
+it. The answer goes over what was standard output, which the plugin does not find in that place: one line of JSON for
+each stage that was reached, and a last one with what was found. It carries the nonce of the job, since neither an exit
+status nor silence proves that a plugin was loaded.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import faulthandler
+import json
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from pluginhost import identity, loading
+from pluginhost.errors import Finding, PluginLoadError
+from pluginhost.survey import Candidate, Distribution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final, NoReturn, TypedDict
+
+    class Job(TypedDict):
+        """What the host asks for.
+
+        Attributes:
+            path: The host's `sys.path`.
+            nonce: What the last line must carry.
+            entry: The entry point's group, name and value.
+            distribution: Its distribution's name, version, origin and metadata folder.
+            api: The import name of the API package; `None` when there is none.
+            contracts: The names of the contracts that the plugin must implement.
+            makes: Whether the factory is called.
+            seconds: After which the place is told where the plugin is held up.
+        """
+
+        path: list[str]
+        nonce: str
+        entry: tuple[str, str, str]
+        distribution: tuple[str, str, str, str]
+        api: str | None
+        contracts: list[str]
+        makes: bool
+        seconds: float
+
+
+try:
+    import resource
+except ImportError:  # Windows has no limits of this kind
+    resource = None  # type: ignore[assignment]
+
+MEMORY: Final = 4 << 30
+"""Bytes of memory that a first load may write to; what is only reserved does not count."""
+
+_FORKS = {"os.fork", "os.forkpty"}
+_HABITS = {
+    "socket.__new__": "opens-sockets",
+    "socket.connect": "opens-sockets",
+    "_thread.start_new_thread": "starts-threads",
+    "open": "reads-files",
+}
+_CODE = (".py", ".pyc", ".so", ".pyd", ".pth", ".zip", ".whl")
+_MOST_HABITS = 20
+
+
+def main(job: Job) -> NoReturn:
+    """Does the job, answers, and ends the process."""
+    answer = _Answer(job["nonce"])
+    candidate = Candidate(*job["entry"], Distribution(*job["distribution"]))
+    _limit_memory()
+    faulthandler.enable(answer.stderr, all_threads=False)
+    faulthandler.dump_traceback_later(job["seconds"], file=answer.stderr)
+    contracts = identity.import_contracts(job["api"])
+    version = identity.api_version(job["api"])
+    answer.send(reached="registered")
+    watch = _Watch(candidate, answer)
+    reached, missing = "registered", ""
+    findings: list[Finding] = []
+    try:
+        if job["makes"]:
+            wanted = [contracts[name] for name in job["contracts"]]
+            findings += loading.load(candidate, wanted, list(contracts.values()), version).findings
+            reached = "usable"
+        else:
+            findings += loading.find(candidate)
+            reached = "imported"
+    except PluginLoadError as exc:
+        reached = _REACHED[exc.finding.stage]
+        missing = _missing_module(exc.__cause__)
+        findings = [_memory(candidate) if issubclass(type(exc.__cause__), MemoryError) else exc.finding, *exc.more]
+    findings = [*watch.found(), *map(_refusing, findings)]
+    watch.is_over = True
+    plain = [each.to_plain() for each in findings]
+    answer.send(reached=reached, is_last=True, missing=missing, findings=plain, habits=watch.habits)
+    if watch.leaves_nothing_to_do():
+        os._exit(0)
+    sys.exit(0)  # as a host would end: exit functions run, threads are waited for
+
+
+_REACHED = {"import": "registered", "lookup": "imported", "new": "imported", "type": "made"}
+
+
+class _Answer:
+    """The way to the host, out of the plugin's reach.
+
+    Attributes:
+        stderr: A copy of standard error that stays when the plugin closes the other.
+    """
+
+    __slots__ = ("_nonce", "_stdout", "stderr")
+
+    def __init__(self, nonce: str) -> None:
+        self._nonce = nonce
+        job, self._stdout, self.stderr = os.dup(0), os.dup(1), os.dup(2)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, 0)
+        os.dup2(nothing, 1)
+        os.close(nothing)
+        _thread.start_new_thread(_end_with_host, (job,))
+
+    def send(self, **fields: object) -> None:
+        """Tells the host of the stage that was reached, and in the end of what was found."""
+        try:
+            os.write(self._stdout, json.dumps({"nonce": self._nonce, **fields}).encode() + b"\n")
+        except OSError:  # the plugin closed it
+            os._exit(1)
+
+
+def _end_with_host(job: int) -> None:
+    """Ends the process once the host is gone, or has heard enough."""
+    while os.read(job, 1):
+        pass
+    os._exit(1)
+
+
+class _Watch:
+    """What a plugin does that shows nowhere afterwards, or only in a process of its own.
+
+    Attributes:
+        habits: What its own code does that is better left to `init`: what, and where or with what.
+        is_over: Whether the plugin's time is over.
+    """
+
+    def __init__(self, candidate: Candidate, answer: _Answer) -> None:
+        self.habits: list[tuple[str, str]] = []
+        self.is_over = False
+        self._candidate = candidate
+        self._answer = answer
+        self._process = os.getpid()
+        self._own = candidate.module.partition(".")[0]
+        self._events: list[str] = []
+        self._exits = atexit._ncallbacks()
+        self._threads = set(threading.enumerate())
+        self._descriptors = dict(_descriptors())
+        sys.addaudithook(self._heard)
+
+    def _heard(self, event: str, args: tuple[Any, ...]) -> None:
+        if event in _FORKS and not self.is_over:
+            self._events.append(event)
+            raise RuntimeError("a plugin does not fork its host")
+        if event == "sys.addaudithook":
+            self._events.append(event)
+        elif event == loading.MADE:
+            self._answer.send(reached="imported")
+        elif event in _HABITS and len(self.habits) < _MOST_HABITS and not self.is_over:
+            self._note(_HABITS[event], args)
+
+    def _note(self, habit: str, args: tuple[Any, ...]) -> None:
+        """Notes a habit when the plugin's own code, not that of a library it imports, shows it."""
+        what = os.fsdecode(args[0]) if habit == "reads-files" and isinstance(args[0], str | bytes) else ""
+        if habit == "reads-files" and (not what or what.endswith(_CODE)):
+            return  # a descriptor, or the import system at work
+        frame = sys._getframe(2)
+        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in sys.stdlib_module_names:
+            frame = frame.f_back
+        if frame.f_globals.get("__name__", "").partition(".")[0] == self._own:
+            where = f"{what or frame.f_code.co_filename}"
+            if (habit, where) not in self.habits:
+                self.habits.append((habit, where))
+
+    def found(self) -> Iterator[Finding]:
+        """Yields what a host would not survive, or could not see."""
+        of, name = self._candidate, self._candidate.distribution.name
+        author = f"tell the author of {name}; until then: pip uninstall {name}"
+        if _FORKS.intersection(self._events):
+            yield _finding("process-forked", of, "forked the process", author)
+        if "sys.addaudithook" in self._events:
+            yield _finding("process-unsafe", of, "added an audit hook, which nothing can remove", author)
+        now = dict(_descriptors())
+        gone = [str(number) for number, what in self._descriptors.items() if now.get(number) != what]
+        if gone:
+            yield _finding("process-unsafe", of, f"closed or replaced the descriptors {', '.join(gone)}", author)
+        started = [thread.name for thread in threading.enumerate() if thread not in self._threads]
+        if started:
+            hint = f"{author}: work begins in `init`"
+            yield _finding("threads-started", of, f"started the threads {', '.join(started)}", hint)
+
+    def leaves_nothing_to_do(self) -> bool:
+        """Returns whether nothing runs at the process's end that was not there before."""
+        return atexit._ncallbacks() == self._exits and set(threading.enumerate()) == self._threads
+
+
+def _descriptors() -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yields the open descriptors, and what each is."""
+    for number in range(64):  # the process is new: there are no others
+        try:
+            status = os.fstat(number)
+        except OSError:
+            continue
+        yield number, (status.st_dev, status.st_ino)
+
+
+def _limit_memory() -> None:
+    if resource is not None and hasattr(resource, "RLIMIT_DATA"):
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        soft = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _refusing(finding: Finding) -> Finding:
+    """Returns a finding as it counts at first sight, where what is grave refuses."""
+    if finding.code != "process-unsafe":
+        return finding
+    return Finding(finding.code, finding.message, finding.hint, finding.path)
+
+
+def _memory(candidate: Candidate) -> Finding:
+    what = f"ran out of memory; a first load has {MEMORY >> 30} GiB"
+    hint = f"tell the author of {candidate.distribution.name}: a plugin's import and factory do no work"
+    return _finding("memory-exhausted", candidate, what, hint)
+
+
+def _finding(code: str, candidate: Candidate, what: str, hint: str) -> Finding:
+    message = f"{candidate}: importing {candidate.module} or calling {candidate.factory}() {what}"
+    return Finding(code, message, hint, candidate.distribution.info)
+
+
+def _missing_module(cause: BaseException | None) -> str:
+    """Returns the module whose absence failed an import, else nothing."""
+    if not issubclass(type(cause), ModuleNotFoundError):
+        return ""
+    name = vars(ImportError)["name"].__get__(cause)  # past what the exception's class may say
+    return name if type(name) is str else ""
