@@ -28,18 +28,24 @@ from typing import Any
 from synthetic import make_environment
 
 GROUP = "pluginhost.plugins"
-SCENARIOS = {"survey": "A survey: which plugins may run?", "call": "A first call of one plugin"}
+SCENARIOS = {
+    "survey": "A survey: which plugins may run?",
+    "call": "A first call of one plugin, known from an earlier run where there is a cache",
+    "probe": "The same by pluginhost: what a plugin's first load in a process to be lost adds",
+}
 PACKAGES = ("pluginhost", "pluginapi", "stevedore", "pluggy", "packaging", "importlib-metadata")
 
 # What the tables call it, its file in contestants/, its version, and whether it finds the cache of its earlier runs or
-# an empty folder. "pluginhost (warm index)" will be a line here.
-CONTESTANTS = (
+# an empty folder.
+PEERS = (
     ("pluginhost, warm index", "with_pluginhost", version("pluginhost"), True),
     ("pluginhost, no index", "with_pluginhost", version("pluginhost"), False),
     ("importlib.metadata", "with_importlib_metadata", platform.python_version(), False),
     ("stevedore (warm cache; judges no pins)", "with_stevedore", version("stevedore"), True),
     ("pluggy (imports all to list; judges no pins)", "with_pluggy", version("pluggy"), False),
 )
+# Likewise, and when the first load is tried.
+PROBES = (("a known plugin", "new"), ("a new plugin", "always"), ("the probe is off", "never"))
 
 
 @dataclass(slots=True)
@@ -121,14 +127,17 @@ def prepare(environment: str, scenarios: list[str], work: Path) -> tuple[str, li
 
     entries = [Entry("", "bare start of the interpreter", platform.python_version(), [python, "-c", "pass"])]
     for scenario in scenarios:
-        for name, script, number_of, keeps_cache in CONTESTANTS:
+        contestants = [(*peer, "") for peer in PEERS]
+        if scenario == "probe":
+            contestants = [(name, "with_pluginhost", version("pluginhost"), True, when) for name, when in PROBES]
+        for name, script, number_of, keeps_cache, when in contestants:
             # Python keeps no bytecode of a script, so it is compiled here and the bytecode run.
             compiled = work / "scripts" / f"{script}.pyc"
             py_compile.compile(str(Path(__file__).parent / "contestants" / f"{script}.py"), str(compiled), doraise=True)
-            arguments = [GROUP, called] if scenario == "call" else [GROUP]
-            answer = ["Hello, World! Nice to meet you."] if scenario == "call" else sorted(names)
+            arguments = [GROUP] if scenario == "survey" else [GROUP, called, *([when] if when else [])]
+            answer = sorted(names) if scenario == "survey" else ["Hello, World! Nice to meet you."]
             cache = work / f"cache of {name.partition(' (')[0]} for a {scenario}" if keeps_cache else None
-            command = [python, str(compiled), scenario, *arguments]
+            command = [python, str(compiled), "survey" if scenario == "survey" else "call", *arguments]
             entries.append(Entry(scenario, name, number_of, command, answer, cache))
     return title, entries
 

@@ -10,11 +10,11 @@ def survey(group):
     print(*(row.name for row in PluginManager(group).survey() if row.state == "ready"), sep="\n")
 
 
-def call(group, name):
+def call(group, name, probe="new"):
     """Prints one plugin's greeting."""
     from pluginapi import Greeter
 
-    with PluginManager(group) as manager:
+    with PluginManager(group, probe=probe) as manager:
         print(manager.get(name, Greeter).greet("World"))
 
 

@@ -243,10 +243,16 @@ class PluginManager:
         """Returns what a plugin's first load, in a process that may be lost, tells of it."""
         if self.probe == "never":
             return []
-        from pluginhost import probe
+        from pluginhost import verdicts
 
-        always = self.probe == "always"
-        return probe.require_harmless(row.candidate, self.api, wanted, seconds=self.probe_timeout, always=always)
+        made_of = verdicts.content(row.candidate.distribution)
+        found = verdicts.recall(row.candidate, made_of) if self.probe == "new" else None
+        if found is None:
+            from pluginhost import probe  # a known plugin does without
+
+            found = probe.verdict(row.candidate, made_of, self.api, wanted, seconds=self.probe_timeout)
+        verdicts.require_harmless(found)
+        return found
 
     def _contracts(self) -> dict[str, type]:
         from pluginhost import identity

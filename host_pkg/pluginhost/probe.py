@@ -70,41 +70,31 @@ class Report:
         self.habits: list[tuple[str, str]] = []
         self.seconds = 0.0
 
-    @property
-    def dangers(self) -> list[Finding]:
-        """What the host would not survive."""
-        return [finding for finding in self.findings if finding.stage == "probe" and finding.severity == "error"]
 
-
-def require_harmless(
-    candidate: Candidate, api: str | None, contracts: Collection[str], *, seconds: float, always: bool = False
+def verdict(
+    candidate: Candidate, made_of: bytes | None, api: str | None, contracts: Collection[str], *, seconds: float
 ) -> list[Finding]:
-    """Returns what is told of a plugin whose first load, now or once, cost the process that did it nothing.
+    """Returns what speaks against a plugin, or is told of it, after a first load; it is remembered.
 
-    What merely fails is left to the host's own load, which can tell more of it.
+    What merely fails is left to the host's own load, which can tell more of it, and not remembered: what was missing
+    may come to be there without any file's changing.
 
     Args:
         candidate: What was admitted.
+        made_of: What `verdicts.content` returned.
         api: The import name of the API package; `None` when there is none.
         contracts: The names of the contracts that the plugin must implement.
         seconds: The deadline.
-        always: Whether a verdict that is remembered does not count.
 
     Raises:
-        PluginProbeError: The host would not survive it, or there can be no throw-away process.
+        PluginProbeError: There can be no throw-away process.
     """
-    content = verdicts.content(candidate.distribution)
-    known = None if always else verdicts.recall(candidate, content)
-    if known is None:
-        report = first_load(candidate, api, contracts, seconds=seconds)
-        threads = [finding for finding in report.findings if finding.code == "threads-started"]
-        known = [*report.dangers, *threads]
-        if report.dangers or report.reached == "usable":
-            verdicts.remember(candidate, content, known)
-    dangers = [finding for finding in known if finding.severity == "error"]
-    if dangers:
-        raise PluginProbeError(*dangers)
-    return known
+    report = first_load(candidate, api, contracts, seconds=seconds)
+    dangers = [finding for finding in report.findings if finding.stage == "probe" and finding.severity == "error"]
+    found = [*dangers, *(finding for finding in report.findings if finding.code == "threads-started")]
+    if dangers or report.reached == "usable":
+        verdicts.remember(candidate, made_of, found)
+    return found
 
 
 def first_load(

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pluginhost import index
-from pluginhost.errors import Finding
+from pluginhost.errors import Finding, PluginProbeError
 from pluginhost.metadata import parse_editable
 
 if TYPE_CHECKING:
@@ -60,6 +60,17 @@ def recall(candidate: Candidate, made_of: bytes | None) -> list[Finding] | None:
     if stored is None or stored[0] != key or stored[1] not in (None, _environment()):
         return None
     return [Finding(*plain) for plain in stored[2]]
+
+
+def require_harmless(found: list[Finding]) -> None:
+    """Returns if nothing that was found at a first load endangers the host.
+
+    Raises:
+        PluginProbeError: Something does.
+    """
+    dangers = [finding for finding in found if finding.severity == "error"]
+    if dangers:
+        raise PluginProbeError(*dangers)
 
 
 def remember(candidate: Candidate, made_of: bytes | None, findings: list[Finding]) -> None:

@@ -164,14 +164,15 @@ import logging, os, sys
 logging.basicConfig(format="%(levelname)s %(message)s")
 from pluginapi import Greeter
 from pluginhost import PluginManager
-print(PluginManager().get("rude", Greeter).greet("Ada"), os.getcwd(), "RUDE" in os.environ, "/rude" in sys.path)
+print(PluginManager(probe="never").get("rude", Greeter).greet("Ada"), os.getcwd(), "RUDE" in os.environ, "/rude" in sys.path)
 """
     environment = {"PYTHONPATH": str(forge.site), "HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
     )
     assert done.stdout == f"some Ada {tmp_path} False False\n"
-    assert done.stderr.count("WARNING [process-changed] rude (zoo-rude 1.0.0)") == 3
+    assert done.stderr.count("WARNING [process-changed] rude (zoo-rude 1.0.0)") == 2
+    assert done.stderr.count("WARNING [process-unsafe] rude (zoo-rude 1.0.0)") == 1, "the working folder"
 
 
 def test_a_clash_is_settled_by_name_at_distribution_or_by_the_settings(
