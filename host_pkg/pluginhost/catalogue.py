@@ -339,10 +339,10 @@ CODES: Final = {
         "left.",
         'Set `probe = "never"` where first loads in a process of their own are not possible.',
     ),
-    "threads-started": _warning(
+    "work-begun": _warning(
         "import",
-        "A plugin started threads while it was imported or made.",
-        "A library that it imports keeps one, or the plugin began its work too early.",
+        "A plugin left threads running, or files or sockets open, when it was imported and made.",
+        "A library that it imports keeps such, or the plugin began its work too early.",
         "The author begins the plugin's work in `init`.",
     ),
     "init-failed": _error(

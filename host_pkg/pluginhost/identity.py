@@ -7,8 +7,11 @@ asked: a `__class__` property or `ABCMeta.register` make it say yes. What can be
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
 import sys
+import types
 import typing
 from importlib import import_module
 
@@ -24,6 +27,13 @@ if typing.TYPE_CHECKING:
 _MRO = type.__dict__["__mro__"]
 _NAME = type.__dict__["__qualname__"]
 _MODULE = type.__dict__["__module__"]
+_VARS = type.__dict__["__dict__"]
+
+
+def class_name(obj: object) -> str:
+    """Returns the name of an object's real class, cut where it has no end."""
+    name: str = _NAME.__get__(type(obj))
+    return name[:200]
 
 
 def real_mro(obj: object) -> tuple[type, ...]:
@@ -58,7 +68,7 @@ def import_contracts(package: str | None) -> dict[str, type]:
                 f"install the distribution that provides {package}, or name another with --api",
             )
         ) from exc
-    named = {name: cls for name, cls in vars(module).items() if isinstance(cls, type) and issubclass(cls, base)}
+    named = {name: cls for name, cls in vars(module).items() if isinstance(cls, type) and base in _MRO.__get__(cls)}
     return {"Plugin": base} | named
 
 
@@ -71,15 +81,23 @@ def api_version(package: str | None) -> str | None:
 class HeldApi:
     """The API as this process holds it: its modules, what they name, and what its contracts are made of."""
 
-    __slots__ = ("_classes", "_modules", "_packages")
+    __slots__ = ("_classes", "_functions", "_modules", "_packages")
 
     def __init__(self, contracts: list[type]) -> None:
         self._packages = {_module(contract).partition(".")[0] for contract in contracts}
         held = {name: module for name, module in list(sys.modules.items()) if self.has(name)}
         self._modules = {name: (module, dict(vars(module))) for name, module in held.items()}
-        self._classes = {
-            cls: dict(vars(cls)) for contract in contracts for cls in _MRO.__get__(contract) if self.has(_module(cls))
+        named = [value for module in held.values() for value in vars(module).values() if isinstance(value, type)]
+        classes = {cls for known in (*contracts, *named) for cls in _MRO.__get__(known) if self.has(_module(cls))}
+        self._classes = {cls: _class_state(cls) for cls in classes}
+        functions = {
+            function
+            for names in (*(names for _, names in self._modules.values()), *self._classes.values())
+            for value in names.values()
+            if inspect.isfunction(function := inspect.unwrap(getattr(value, "__func__", value)))
+            and self.has(function.__module__ or "")
         }
+        self._functions = {function: _function_state(function) for function in functions}
 
     def has(self, module: str) -> bool:
         """Returns whether a module's name is one of the API's."""
@@ -94,7 +112,7 @@ class HeldApi:
             replaced += [f"{name}.{key}" for key in different]
             now.update({key: names[key] for key in different})
         for cls, names in self._classes.items():
-            now = dict(vars(cls))
+            now = _class_state(cls)
             different = [key for key, value in names.items() if now.get(key, names) is not value]
             added = [key for key in now if key not in names and not key.startswith("__annot")]
             replaced += [f"{cls.__qualname__}.{key}" for key in (*different, *added)]
@@ -102,7 +120,24 @@ class HeldApi:
                 type.__setattr__(cls, key, names[key])
             for key in added:
                 type.__delattr__(cls, key)
+        for function, state in self._functions.items():
+            if any(now is not was for now, was in zip(_function_state(function), state, strict=True)):
+                replaced.append(f"{function.__qualname__}()")
+                for name, value in zip(_FUNCTION, state, strict=True):
+                    setattr(function, name, value)
         return replaced
+
+
+_FUNCTION = ("__code__", "__defaults__", "__kwdefaults__")
+
+
+def _function_state(function: object) -> list[object]:
+    return [getattr(function, name) for name in _FUNCTION]
+
+
+def _class_state(cls: type) -> dict[str, object]:
+    names = {"__name__": type.__dict__["__name__"].__get__(cls), "__qualname__": _NAME.__get__(cls)}
+    return dict(_VARS.__get__(cls)) | names
 
 
 def require_held(replaced: list[str], candidate: Candidate) -> None:
@@ -168,9 +203,8 @@ def require_version(obj: object, module: object, version: str | None, candidate:
     """
     if version is None:
         return
-    for owner in (module, obj):
-        stated = inspect.getattr_static(owner, "APIVersion", None)
-        if stated is not None and not _is_compatible(stated, version):
+    for stated in _stated_versions(obj, module):
+        if not _is_compatible(stated, version):
             raise PluginTypeError(
                 Finding(
                     "api-version",
@@ -181,20 +215,30 @@ def require_version(obj: object, module: object, version: str | None, candidate:
             )
 
 
-def _is_compatible(stated: object, version: str) -> bool:
-    from packaging.version import InvalidVersion, Version  # most plugins state none
+def _stated_versions(obj: object, module: object) -> typing.Iterator[object]:
+    """Yields what a module, an object and its classes have for `APIVersion`, without asking them."""
+    own: object = None
+    with contextlib.suppress(BaseException):  # the class may have put a property there
+        own = object.__getattribute__(obj, "__dict__")
+    for names in (vars(module), own, *map(_VARS.__get__, real_mro(obj))):
+        if isinstance(names, dict | types.MappingProxyType) and "APIVersion" in names:
+            yield names["APIVersion"]
 
-    text = ".".join(map(_text_of, stated)) if isinstance(stated, tuple) else stated
+
+def _is_compatible(stated: object, version: str) -> bool:
+    from packaging.version import Version  # most plugins state none
+
     try:
-        asked, own = (Version(each).release for each in (text, version))  # type: ignore[arg-type]
-    except (InvalidVersion, TypeError, AttributeError):  # it is no text, or no version
+        text = ".".join(map(str, stated)) if type(stated) in (tuple, list) else stated  # type: ignore[call-overload]
+        asked, own = Version(text if type(text) is str else "").release, Version(version).release
+    except Exception:  # it is no version, or of what cannot be printed
         return False
     return asked[0] == own[0] and asked[:2] <= own[:2]
 
 
 def _text_of(value: object) -> str:
     try:
-        return str.__str__(repr(value) if type(value) is not int else str(value))[:100]
+        return str.__str__(repr(value))[:100]
     except BaseException:  # it is the plugin's
         return f"a {_NAME.__get__(type(value))}"
 
@@ -250,16 +294,18 @@ def _broken(obj: object, contract: type) -> typing.Iterator[str]:
         except Interrupted:
             raise
         except BaseException as exc:
-            yield f"reading the attribute `{name}` raised {type(exc).__name__}"
+            yield f"reading the attribute `{name}` raised {class_name(exc)}"
             continue
         kinds = (int, float) if hint is float else (hint,)  # as type checkers have it
         if isinstance(hint, type) and not any(is_a(value, kind) for kind in kinds):
             yield f"the attribute `{name}` is a {_NAME.__get__(type(value))}, not a {hint.__name__}"
     for name, declared in inspect.getmembers_static(contract, inspect.isfunction):
-        method = next(vars(cls)[name] for cls in real_mro(obj) if name in vars(cls))
+        method = next(_VARS.__get__(cls)[name] for cls in real_mro(obj) if name in _VARS.__get__(cls))
         bound = isinstance(method, (staticmethod, classmethod))
         function = method.__func__ if bound else method
-        if not callable(function) and not hasattr(type(function), "__get__"):
+        while isinstance(function, functools.partial | functools.partialmethod):
+            function = function.func
+        if isinstance(function, property) or (not callable(function) and not hasattr(type(function), "__get__")):
             yield f"the method `{name}` is a {_NAME.__get__(type(method))}, which cannot be called"
         elif _is_async(function) and not _is_async(declared):
             yield f"the method `{name}` is `async def`, and the contract's is not"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluginapi
 from pluginhost import identity
-from pluginhost.errors import Finding, PluginHostError, PluginInitError, describe
+from pluginhost.errors import Finding, PluginHostError, PluginInitError, PluginTypeError, describe
 from pluginhost.interrupts import Interrupted
 from pluginhost.symbols import Symbol
 
@@ -112,6 +112,24 @@ class Handle:
                     self.candidate.distribution.info,
                 )
             ) from exc
+
+
+def require_own(loaded: Loaded, other: Handle) -> None:
+    """Returns if a plugin is not the object that another plugin's factory returned.
+
+    Raises:
+        PluginTypeError: It is; the host would name it twice, and shut it down twice.
+    """
+    if loaded.plugin is other.plugin:
+        candidate = loaded.candidate
+        raise PluginTypeError(
+            Finding(
+                "wrong-type",
+                f"{candidate}: {candidate.factory}() returned the object that serves as {other.candidate}",
+                f"{candidate.factory}() returns a new object at each call",
+                candidate.distribution.info,
+            )
+        )
 
 
 def start(loaded: Loaded, config: Mapping[str, object]) -> Handle:

@@ -5,6 +5,7 @@ The stages fail apart and are told apart, as `plugin.Open`, `Lookup` and the che
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from stevedore.named import NamedExtensionManager
 
+import pluginhost.catalogue  # noqa: F401 - to tell of a plugin after which nothing can be imported
 from pluginhost import identity, symbols
 from pluginhost.errors import Finding, PluginFactoryError, PluginImportError, PluginLoadError, describe
 from pluginhost.interrupts import Interrupted
@@ -78,6 +80,8 @@ def load(candidate: Candidate, contracts: list[type], known: list[type], version
     except PluginLoadError as exc:
         exc.more += tuple(findings)
         raise
+    finally:  # reading an attribute runs the plugin's code once more
+        findings += [each for each in _restored(candidate, state, ()) if each not in findings]
     return Loaded(candidate, extensions.module(), plugin, findings)
 
 
@@ -167,14 +171,15 @@ class _AdmittedEntryPoint(EntryPoint):
             raise PluginFactoryError(
                 Finding(
                     "factory-not-callable",
-                    f"{candidate}: {candidate.factory} is a {type(factory).__name__}, not a factory",
+                    f"{candidate}: {candidate.factory} is a {identity.class_name(factory)}, not a factory",
                     f"write `def {candidate.factory}():` in {candidate.module}, returning the plugin",
                     symbols.file_of(module),
                 )
             )
 
         _require_no_arguments(factory, candidate, module)
-        sys.audit(MADE, candidate.name)
+        with contextlib.suppress(BaseException):  # a hook that the plugin added may raise
+            sys.audit(MADE, candidate.name)
 
         def new() -> object:
             try:
@@ -193,7 +198,9 @@ class _AdmittedEntryPoint(EntryPoint):
 def _require_no_arguments(factory: Callable[..., object], candidate: Candidate, module: ModuleType) -> None:
     """Returns if a factory can be called as the host does; one whose signature is not known is tried."""
     try:
-        signature = inspect.signature(factory)
+        if inspect.getattr_static(factory, "__signature__", None) is not None:
+            return  # what it states there need not be so
+        signature = inspect.signature(factory, follow_wrapped=False)
     except Interrupted:
         raise
     except BaseException:  # a built-in without one, or a signature of the plugin's own making

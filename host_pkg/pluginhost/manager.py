@@ -1,5 +1,6 @@
 """The manager: what an application embeds to survey, get and shut down its plugins."""
 
+import sys
 from _thread import RLock  # threading itself is an import more
 
 from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginNotFound
@@ -227,6 +228,8 @@ class PluginManager:
                 told = self._probed(row, wanted)
                 version = api_version(self.api)
                 loaded = loading.load(row.candidate, list(wanted.values()), list(contracts.values()), version)
+                for other in self._handles.values():
+                    lifecycle.require_own(loaded, other)
                 handle = lifecycle.start(loaded, settings.config if settings else {})
             for warning in (*told, *loaded.findings):
                 self._log(warning)
@@ -241,7 +244,8 @@ class PluginManager:
 
     def _probed(self, row: "Row", wanted: "Collection[str]") -> "list[Finding]":
         """Returns what a plugin's first load, in a process that may be lost, tells of it."""
-        if self.probe == "never":
+        # A plugin that has a host of its own would be loaded by the throw-away process of a throw-away process.
+        if self.probe == "never" or "pluginhost.throwaway" in "".join(sys.orig_argv[-1:]):
             return []
         from pluginhost import verdicts
 

@@ -91,7 +91,7 @@ def verdict(
     """
     report = first_load(candidate, api, contracts, seconds=seconds)
     dangers = [finding for finding in report.findings if finding.stage == "probe" and finding.severity == "error"]
-    found = [*dangers, *(finding for finding in report.findings if finding.code == "threads-started")]
+    found = [*dangers, *(finding for finding in report.findings if finding.code == "work-begun")]
     if dangers or report.reached == "usable":
         verdicts.remember(candidate, made_of, found)
     return found
@@ -132,7 +132,7 @@ def first_load(
     try:
         last = process.last_answer(started + seconds)
         is_done = last is not None and last.is_last
-        has_ended = process.wait(_END_SECONDS if is_done else 0.05)
+        has_ended = process.wait(min(_END_SECONDS, seconds) if is_done else 0.05)
     finally:
         process.kill()
     if last is None:
@@ -142,7 +142,7 @@ def first_load(
     if not is_done:
         report.findings.append(_lost(candidate, process, report.reached, has_ended, seconds))
     elif not has_ended or process.code != 0:
-        report.findings.append(_disturbed(candidate, process, has_ended))
+        report.findings.append(_disturbed(candidate, process, has_ended, seconds))
     report.seconds = time.monotonic() - started
     return report
 
@@ -265,8 +265,8 @@ def _lost(candidate: Candidate, process: _Process, reached: str, has_ended: bool
     )
 
 
-def _disturbed(candidate: Candidate, process: _Process, has_ended: bool) -> Finding:
-    how = f"ended with {process.status()}" if has_ended else f"did not end within {_END_SECONDS:g} s"
+def _disturbed(candidate: Candidate, process: _Process, has_ended: bool, seconds: float) -> Finding:
+    how = f"ended with {process.status()}" if has_ended else f"did not end within {min(_END_SECONDS, seconds):g} s"
     return Finding(
         "exit-disturbed",
         f"{candidate}: a process that has loaded it {how}",

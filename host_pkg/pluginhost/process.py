@@ -41,11 +41,16 @@ _HOOKS = {
     "sys.stdout": (sys, "stdout"),
     "sys.stderr": (sys, "stderr"),
     "threading.excepthook": (threading, "excepthook"),
-    "builtins.__import__": (builtins, "__import__"),
 }
 
-_GUARDED = ("builtins", "io", "json", "logging", "os", "pickle", "socket", "subprocess", "threading", "time")
-"""Modules whose functions everybody calls; those of them that are imported are watched."""
+_GUARDED = (
+    "builtins", "importlib", "inspect", "io", "json", "logging", "ntpath", "os", "pathlib", "pickle", "posixpath",
+    "socket", "subprocess", "sys", "threading", "time", "_frozen_importlib", "_frozen_importlib_external",
+)  # fmt: skip
+"""Modules whose functions everybody calls; those of them that are imported are watched, and the host's own."""
+
+_CLASSES = ("Thread", "Path", "Logger", "PathFinder", "FileFinder", "SourceFileLoader", "Popen")
+"""Classes of theirs whose methods are watched."""
 
 _OBEYED = ("PYTHON", "LD_", "DYLD_", "LC_", "LANG", "PATH", "HOME", "TMPDIR", "TZ", "XDG_")
 """How the names of variables begin by which the interpreter, the loader or the system is steered."""
@@ -129,6 +134,10 @@ def _watched() -> Iterator[_Watched]:
     yield _Watched("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, _never)
     yield _Watched("sys.setprofile", sys.getprofile, sys.setprofile, _always)
     yield _Watched("sys.settrace", sys.gettrace, sys.settrace, _always)
+    yield _Watched("threading.setprofile", threading.getprofile, threading.setprofile, _always)
+    yield _Watched("threading.settrace", threading.gettrace, threading.settrace, _always)
+    if hasattr(os, "nice"):
+        yield _Watched("the priority", partial(os.nice, 0), _nothing, _always)
     yield _Watched("the working folder", _working_folder, os.chdir, _always)
     yield _Watched("the umask", _umask, os.umask, _always)
     for name, (owner, attribute) in _HOOKS.items():
@@ -156,15 +165,17 @@ def _signals() -> Iterator[_Watched]:
 
 def _limits() -> Iterator[_Watched]:
     if resource is not None:
-        for limit in sorted(name for name in dir(resource) if name.startswith("RLIMIT_")):
-            number = getattr(resource, limit)
+        limits = {getattr(resource, name): name for name in reversed(dir(resource)) if name.startswith("RLIMIT_")}
+        for number, limit in limits.items():  # one has two names
             yield _Watched(limit, partial(resource.getrlimit, number), partial(resource.setrlimit, number), _always)
 
 
 def _settings() -> Iterator[_Watched]:
     """Yields settings of the interpreter and of modules that are imported, as real libraries change them too."""
     yield _Watched("the warnings filters", _filters, _keep_added_filters, _never)
-    yield _Watched("exit functions", atexit._ncallbacks, _nothing, _never)
+    yield _Watched("exit functions", exit_functions, _nothing, _fewer)
+    yield _Watched("the names of builtins", _builtins, _nothing, _never)
+    yield _Watched("the threads' stack size", threading.stack_size, threading.stack_size, _never)
     yield _Watched("the locale", partial(_locale.setlocale, _locale.LC_ALL), _set_locale, _never)
     yield _Watched("garbage collection", gc.isenabled, _switch(gc.enable, gc.disable), _never)
     yield _Watched("its thresholds", gc.get_threshold, lambda before: gc.set_threshold(*before), _never)
@@ -186,7 +197,9 @@ def _settings() -> Iterator[_Watched]:
         read, write = partial(_decimal, module), partial(_set_decimal, module)
         yield _Watched("the decimal context", read, write, _never)
     if module := sys.modules.get("logging"):
-        yield _Watched("the root logger", partial(_root_logger, module), partial(_set_root_logger, module), _never)
+        for name in ("", "pluginhost"):
+            read, write = partial(_logger, module, name), partial(_set_logger, module, name)
+            yield _Watched(f"the {name or 'root'} logger", read, write, _never)
 
 
 def _always(before: Any, after: Any) -> bool:
@@ -195,6 +208,10 @@ def _always(before: Any, after: Any) -> bool:
 
 def _never(before: Any, after: Any) -> bool:
     return False
+
+
+def _fewer(before: Any, after: Any) -> bool:
+    return type(after) is int and after < before
 
 
 def _nothing(before: Any) -> None:
@@ -218,20 +235,41 @@ def _is_closed(stream: str) -> bool:
 
 
 def _functions() -> _Functions:
-    """Returns the public functions and classes of the guarded modules that are imported."""
+    """Returns the functions and classes of the guarded modules that are imported, and their methods, by owner."""
+    names = [*_GUARDED, *(name for name in list(sys.modules) if type(name) is str and name.startswith("pluginhost"))]
+    modules = [module for name in names if type(module := sys.modules.get(name)) is type(sys)]
+    owners: list[Any] = [*modules]
+    owners += [cls for module in modules for key in _CLASSES if type(cls := vars(module).get(key)) is type]
     return _Functions(
-        (f"{name}.{key}", _Object(value))
-        for name in _GUARDED
-        if type(module := sys.modules.get(name)) is type(sys)
-        for key, value in vars(module).items()
-        if key[:1] != "_" and callable(value)
+        ((f"{owner.__name__}.{key}", owner), (value, getattr(value, "__code__", None)))
+        for owner in owners
+        for key, value in vars(owner).items()
+        if (callable(value) or type(value) in (classmethod, staticmethod)) and key not in _NOT_FUNCTIONS
     )
 
 
-def _set_functions(before: dict[str, _Object]) -> None:
-    for name, function in before.items():
-        module, _, key = name.rpartition(".")
-        setattr(sys.modules[module], key, function.value)
+def _set_functions(before: _Functions) -> None:
+    for (name, owner), (function, code) in before.items():
+        if vars(owner).get(key := name.rpartition(".")[2]) is not function:
+            setattr(owner, key, function)
+        if code is not None and function.__code__ is not code:
+            function.__code__ = code
+
+
+# Watched apart; and the last result of an interactive interpreter.
+_NOT_FUNCTIONS = {name.rpartition(".")[2] for name in _HOOKS} | {"_"}
+
+
+def exit_functions() -> int:
+    """Returns how many functions wait for the process's end, without those that the standard library registers."""
+    known = ("logging", "multiprocessing.util")
+    weak = getattr(sys.modules.get("weakref"), "finalize", None)
+    own = sum(name in sys.modules for name in known) + bool(getattr(weak, "_registered_with_atexit", False))
+    return atexit._ncallbacks() - own
+
+
+def _builtins() -> tuple[str, ...]:
+    return tuple(sorted(vars(builtins)))
 
 
 def _blocked_signals() -> list[Any]:
@@ -272,9 +310,9 @@ def _filters() -> list[Any]:
 
 
 def _keep_added_filters(before: list[Any]) -> None:
-    """Puts removed filters back; added ones stay, for a library's sake, but those that make errors of warnings."""
+    """Puts removed filters back; added ones stay, for a library's sake, but not those for all warnings."""
     own = before[1:]
-    added = [each for each in list(warnings.filters) if each not in own and each[0] != "error"]
+    added = [each for each in list(warnings.filters) if each not in own and each[1:4] != (None, Warning, None)]
     filters: list[Any] = before[0].value
     filters[:] = [*added, *own]
     warnings.filters = filters
@@ -298,17 +336,19 @@ def _set_decimal(module: Any, before: str) -> None:
     module.setcontext(eval(before, {**vars(module)}))  # its repr is the call that makes it
 
 
-def _root_logger(module: Any) -> list[Any]:
-    root = module.getLogger()
-    return [_Object(root.handlers), root.level, root.disabled, module.root.manager.disable, *root.handlers]
+def _logger(module: Any, name: str) -> list[Any]:
+    logger = module.getLogger(name)
+    what = [logger.level, logger.disabled, logger.propagate, module.root.manager.disable, tuple(logger.filters)]
+    return [_Object(logger.handlers), *what, *logger.handlers]
 
 
-def _set_root_logger(module: Any, before: list[Any]) -> None:
-    root = module.getLogger()
-    handlers, root.level, root.disabled, module.root.manager.disable, *own = before
-    root.handlers = handlers.value
-    root.handlers[:] = own
-    root.manager._clear_cache()  # what each logger holds for enabled
+def _set_logger(module: Any, name: str, before: list[Any]) -> None:
+    logger = module.getLogger(name)
+    handlers, level, logger.disabled, logger.propagate, module.root.manager.disable, filters, *own = before
+    logger.filters[:] = filters
+    logger.handlers = handlers.value
+    logger.handlers[:] = own
+    logger.setLevel(level)  # what each logger holds for enabled is forgotten
 
 
 class _Object:
@@ -320,11 +360,17 @@ class _Object:
         self.value = value
 
 
-class _Functions(dict[str, _Object]):
-    """Functions by their names; those that came with a module that was imported since are no change."""
+class _Functions(dict[tuple[str, Any], tuple[Any, Any]]):
+    """Functions and their code, by name and owner; those that came with an import since are no change."""
 
-    def is_kept_by(self, after: _Functions) -> bool:
-        return all(name in after and after[name].value is function.value for name, function in self.items())
+    def replaced_in(self, after: _Functions) -> list[str]:
+        """Returns the names of those that are others now."""
+        none = (None, None)
+        return [
+            name[0]
+            for name, (function, code) in self.items()
+            if (now := after.get(name, none))[0] is not function or now[1] is not code
+        ]
 
 
 class _Hidden(tuple[Any, ...]):
@@ -370,7 +416,7 @@ def _is_same(before: object, after: object) -> bool:
     if isinstance(before, _Object) and isinstance(after, _Object):
         return before.value is after.value
     if isinstance(before, _Functions) and isinstance(after, _Functions):
-        return before.is_kept_by(after)
+        return not before.replaced_in(after)
     if isinstance(before, _Hidden):
         return before == after
     if isinstance(before, list | tuple) and isinstance(after, list | tuple):
@@ -404,9 +450,10 @@ def _umask() -> int:
 
 
 def _difference(before: object, after: object) -> str:
+    if isinstance(before, _Functions) and isinstance(after, _Functions):
+        return ", ".join(sorted(before.replaced_in(after)))
     if isinstance(before, dict) and isinstance(after, dict):
-        every = before.keys() if isinstance(before, _Functions) else before.keys() | after.keys()
-        keys = [key for key in every if not _is_same(before.get(key), after.get(key))]
+        keys = [key for key in before.keys() | after.keys() if not _is_same(before.get(key), after.get(key))]
         return ", ".join(sorted("another object" if key is None else key for key in keys))
     if isinstance(before, list) and isinstance(after, list):
         if not _is_same(before[0], after[0]):
@@ -421,4 +468,6 @@ def _difference(before: object, after: object) -> str:
             )
             or "in another order"
         )
+    if isinstance(before, tuple) and isinstance(after, tuple) and set(map(type, (*before, *after))) == {str}:
+        return ", ".join(sorted(set(before) ^ set(after)))
     return f"{_shown(before)} to {_shown(after)}"

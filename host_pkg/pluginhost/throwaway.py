@@ -11,14 +11,21 @@ from __future__ import annotations
 import _thread
 import atexit
 import faulthandler
+import importlib.util
 import json
 import os
+import pickle  # noqa: F401 - with these two here, their functions are watched
+import signal
+import socket  # noqa: F401
+import subprocess  # noqa: F401
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from pluginhost import identity, loading
-from pluginhost.errors import Finding, PluginLoadError
+from pluginhost.errors import Finding, PluginLoadError, describe
+from pluginhost.interrupts import told_apart
 from pluginhost.survey import Candidate, Distribution
 
 if TYPE_CHECKING:
@@ -82,13 +89,17 @@ def main(job: Job) -> NoReturn:
     reached, missing = "registered", ""
     findings: list[Finding] = []
     try:
-        if job["makes"]:
-            wanted = [contracts[name] for name in job["contracts"]]
-            findings += loading.load(candidate, wanted, list(contracts.values()), version).findings
-            reached = "usable"
-        else:
-            findings += loading.find(candidate)
-            reached = "imported"
+        with told_apart():
+            if job["makes"]:
+                wanted = [contracts[name] for name in job["contracts"]]
+                findings += loading.load(candidate, wanted, list(contracts.values()), version).findings
+                reached = "usable"
+            else:
+                findings += loading.find(candidate)
+                reached = "imported"
+    except KeyboardInterrupt:  # in a session of its own, nobody else sends that signal
+        hint = f"tell the author of {candidate.distribution.name}"
+        findings = [_finding("process-unsafe", candidate, "sent the interrupt of a person's Ctrl-C", hint)]
     except PluginLoadError as exc:
         reached = _REACHED[exc.finding.stage]
         missing = _missing_module(exc.__cause__)
@@ -112,27 +123,35 @@ class _Answer:
         stderr: A copy of standard error that stays when the plugin closes the other.
     """
 
-    __slots__ = ("_nonce", "_stdout", "stderr")
+    __slots__ = ("_encode", "_nonce", "_process", "_stdout", "stderr")
 
     def __init__(self, nonce: str) -> None:
-        self._nonce = nonce
+        self._nonce, self._process = nonce, os.getpid()
         job, self._stdout, self.stderr = os.dup(0), os.dup(1), os.dup(2)
-        nothing = os.open(os.devnull, os.O_RDWR)
+        nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
-        os.dup2(nothing, 1)
         os.close(nothing)
-        _thread.start_new_thread(_end_with_host, (job,))
+        os.dup2(2, 1)  # what a plugin prints is nobody's word
+        self._encode = json.JSONEncoder().encode
+        runs = _thread.allocate_lock()
+        with runs:
+            _thread.start_new_thread(_end_with_host, (job, runs))
+        while not runs.locked():  # what threads there are is looked at afterwards
+            time.sleep(0)
 
     def send(self, **fields: object) -> None:
         """Tells the host of the stage that was reached, and in the end of what was found."""
+        if os.getpid() != self._process:
+            os._exit(1)  # a fork that native code made, which is nobody
         try:
-            os.write(self._stdout, json.dumps({"nonce": self._nonce, **fields}).encode() + b"\n")
+            os.write(self._stdout, self._encode({"nonce": self._nonce, **fields}).encode() + b"\n")
         except OSError:  # the plugin closed it
             os._exit(1)
 
 
-def _end_with_host(job: int) -> None:
+def _end_with_host(job: int, runs: _thread.LockType) -> None:
     """Ends the process once the host is gone, or has heard enough."""
+    runs.acquire()
     while os.read(job, 1):
         pass
     os._exit(1)
@@ -151,11 +170,11 @@ class _Watch:
         self.is_over = False
         self._candidate = candidate
         self._answer = answer
-        self._process = os.getpid()
         self._own = candidate.module.partition(".")[0]
         self._events: list[str] = []
         self._exits = atexit._ncallbacks()
         self._threads = set(threading.enumerate())
+        self._count = _thread._count()
         self._descriptors = dict(_descriptors())
         sys.addaudithook(self._heard)
 
@@ -165,6 +184,9 @@ class _Watch:
             raise RuntimeError("a plugin does not fork its host")
         if event == "sys.addaudithook":
             self._events.append(event)
+        elif event in ("os.putenv", "os.unsetenv"):
+            if sys._getframe(1).f_globals.get("__name__") != "os":  # os.environ does it as well, and shows it
+                self._events.append(event)
         elif event == loading.MADE:
             self._answer.send(reached="imported")
         elif event in _HABITS and len(self.habits) < _MOST_HABITS and not self.is_over:
@@ -191,23 +213,52 @@ class _Watch:
             yield _finding("process-forked", of, "forked the process", author)
         if "sys.addaudithook" in self._events:
             yield _finding("process-unsafe", of, "added an audit hook, which nothing can remove", author)
+        if {"os.putenv", "os.unsetenv"}.intersection(self._events):
+            yield _finding("process-unsafe", of, "changed the environment past os.environ", author)
+        if _is_woken():
+            yield _finding("process-unsafe", of, "set the descriptor that signals wake", author)
+        if fault := _broken_import():
+            yield _finding("process-unsafe", of, f"added a finder after which an import {fault}", author)
         now = dict(_descriptors())
         gone = [str(number) for number, what in self._descriptors.items() if now.get(number) != what]
         if gone:
             yield _finding("process-unsafe", of, f"closed or replaced the descriptors {', '.join(gone)}", author)
-        started = [thread.name for thread in threading.enumerate() if thread not in self._threads]
-        if started:
-            hint = f"{author}: work begins in `init`"
-            yield _finding("threads-started", of, f"started the threads {', '.join(started)}", hint)
+        begun = []
+        if more := _thread._count() - self._count:
+            names = [_shown(thread) for thread in threading.enumerate() if thread not in self._threads]
+            begun.append(f"started {more} threads ({', '.join(names) or 'without names'})")
+        if more := len(now.keys() - self._descriptors.keys()):
+            begun.append(f"left {more} files, sockets or pipes open")
+        if begun:
+            yield _finding("work-begun", of, " and ".join(begun), f"{author}: work begins in `init`")
 
     def leaves_nothing_to_do(self) -> bool:
         """Returns whether nothing runs at the process's end that was not there before."""
         return atexit._ncallbacks() == self._exits and set(threading.enumerate()) == self._threads
 
 
+def _is_woken() -> bool:
+    return signal.set_wakeup_fd(-1) != -1
+
+
+def _broken_import() -> str:
+    """Returns what is wrong with an import of what is not there; empty when it is not found, as it should be."""
+    try:
+        return "finds what is not there" if importlib.util.find_spec(f"pluginhost_{os.getpid()}") else ""
+    except BaseException as exc:  # a finder is the plugin's code
+        return f"raises {describe(exc)}"
+
+
+def _shown(thread: threading.Thread) -> str:
+    try:
+        return str.__str__(str(thread.name))
+    except BaseException:  # a plugin may have given it a name of its own kind
+        return "one whose name cannot be printed"
+
+
 def _descriptors() -> Iterator[tuple[int, tuple[int, int]]]:
     """Yields the open descriptors, and what each is."""
-    for number in range(64):  # the process is new: there are no others
+    for number in range(256):  # the process is new: there are no others
         try:
             status = os.fstat(number)
         except OSError:

@@ -264,7 +264,7 @@ def test_threads_are_told_each_time(forge: Forge, site: Path, caplog: pytest.Log
     forge.plugin("some", f"{thread}{GREETER}")
     for _ in range(2):
         assert PluginManager().get("some", Greeter).greet("Ada") == "some Ada"
-    told = [record.getMessage() for record in caplog.records if "threads-started" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "work-begun" in record.getMessage()]
     assert len(told) == 2
     assert "early" in told[0]
 

@@ -1,4 +1,7 @@
-"""The zoo's table: every bad plugin, how it is made, and what the host says of it."""
+"""The zoo's table: every bad plugin, how it is made, and what the host says of it.
+
+The families `import` and `new` stand in files of their own.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from zoo.site_folder import BAD, SiteFolder
 import pluginapi
 
 Make: TypeAlias = Callable[[SiteFolder], object]
-Family: TypeAlias = Literal["metadata", "names", "pins", "type"]
+Family: TypeAlias = Literal["metadata", "names", "pins", "type", "import", "new"]
 
 API = Path(pluginapi.__file__).parent
 HEAD = "from pluginapi import Greeter\n"
@@ -38,7 +41,9 @@ class Case:
         rows: How many rows of the survey are the bad plugins'.
         told: How many findings tell of it.
         known: What the message names: distribution and version, unless the case takes them away.
-        also: A code that may be told beside it.
+        also: The codes that may be told beside it, parted by blanks.
+        probe: When the first load is tried in a process of its own.
+        probe_timeout: The probe's deadline in seconds, short where the case waits for it.
         needs: What the system must have: `posix`, or `user` for what root may do.
     """
 
@@ -53,6 +58,8 @@ class Case:
     known: tuple[str, ...] = ("zoo-bad", "1.2.3")
     needs: str = ""
     also: str = ""
+    probe: Literal["new", "never"] = "new"
+    probe_timeout: float = 30.0
 
     def __str__(self) -> str:
         return f"{self.family}: {self.name}"
@@ -73,12 +80,14 @@ def refused(family: Family, name: str, make: Make, code: str, **more: object) ->
 
 def fails(name: str, source: str, code: str, stage: str, **more: object) -> None:
     """A plugin that is admitted and cannot be made."""
-    CASES.append(Case("type", name, lambda site: site.module(source), code, stage, **more))  # type: ignore[arg-type]
+    make = lambda site: site.module(source)  # noqa: E731
+    CASES.append(Case("type", name, make, code, stage, probe="never", **more))  # type: ignore[arg-type]
 
 
 def serves(family: Family, name: str, make: Make, code: str = "", stage: str = "", **more: object) -> None:
     """A plugin that serves, with a warning or without."""
-    CASES.append(Case(family, name, make, code, stage, serves=True, **more))  # type: ignore[arg-type]
+    probe = "never" if family == "type" else "new"  # what the host itself contains
+    CASES.append(Case(family, name, make, code, stage, serves=True, probe=probe, **more))  # type: ignore[arg-type]
 
 
 def _gone(path: Path) -> None:
@@ -1297,9 +1306,6 @@ for _title, _new in {
 }.items():
     fails(f"New is {_title}", f"{CLASS}{_new}\n", "factory-not-callable", "new")
 for _title, _new in {
-    "needs two arguments": "def New(a, b): return Bad()",
-    "needs a keyword": "def New(*, a): return Bad()",
-    "is a class that needs arguments": "class New(Bad):\n    def __init__(self, a): ...",
     "is an abstract class": "class New(Greeter): ...",
     "is the contract": "New = Greeter",
     "raises": "def New(): raise ValueError('no')",
@@ -1420,7 +1426,6 @@ for _title, _raised, _code in [
     ("CancelledError", "import asyncio; raise asyncio.CancelledError", "import-failed"),
     ("GeneratorExit", "raise GeneratorExit", "import-failed"),
     ("AssertionError", "assert False", "import-failed"),
-    ("MemoryError", "raise MemoryError", "import-failed"),
     ("RecursionError", "def f(): f()\nf()", "import-failed"),
     ("SyntaxError", "def", "import-failed"),
     ("SyntaxError of a NUL byte", "x = 1\n\0", "import-failed"),
@@ -1524,6 +1529,8 @@ after(
     "import",
     needs="posix",
 )
+TOLD = ("sys.path", "sys.meta_path", "sys.modules", "the recursion limit", "the environment of 100 KB")
+"""What real libraries change as well; the rest is grave."""
 for _title, _change_it in {
     "sys.path cleared": "sys.path.clear()",
     "sys.path with a folder in front": "sys.path.insert(0, '/evil')",
@@ -1562,7 +1569,7 @@ for _title, _change_it in {
         "type",
         f"changed: {_title}",
         _module(f"import os, sys\n{CLASS}{NEW}{_change_it}\n"),
-        "process-changed",
+        "process-changed" if _title.startswith(TOLD) else "process-unsafe",
         "import",
         needs="posix" if "timer" in _title else "",
     )

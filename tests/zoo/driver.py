@@ -5,25 +5,61 @@ Run as `python driver.py SITE RESULT`. The exit status is 7 when nothing but our
 
 from __future__ import annotations
 
+import _locale
+import _tracemalloc
+import builtins
+import gc
 import json
 import logging
 import os
 import signal
 import site
 import sys
+import threading
 import time
 import traceback
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 STATUS = 7
 HOSTS_OWN = ("a-good", "z-good")
 
 
+FINDERS = list(sys.meta_path)
+MODULES = dict(sys.modules)
+
+
+def loaded(module: str, read: Callable[[Any], object], default: object) -> object:
+    """Returns what a module says, or what it would say, without importing it: a plugin may be the first to do that."""
+    return read(sys.modules[module]) if sys.modules.get(module) else default
+
+
 def process() -> dict[str, object]:
-    """Returns what of this process a plugin must leave alone."""
+    """Returns what of this process a plugin must leave alone, or the host puts back."""
     umask = os.umask(0o022)
     os.umask(umask)
-    return {
+    return posix() | {
+        "modules": [name for name, module in MODULES.items() if sys.modules.get(name) is not module],
+        "finders": [name for name in FINDERS if name not in sys.meta_path],
+        "path hooks": list(map(id, sys.path_hooks)),
+        "hooks": [id(sys.displayhook), id(sys.unraisablehook), id(threading.excepthook), id(builtins.__import__)],
+        "functions": list(map(id, (open, print, json.dumps, os.listdir, os.open, len, time.sleep))),
+        "profile": [sys.getprofile(), sys.gettrace()],
+        "descriptors": [os.fstat(fd)[1:3] for fd in (0, 1, 2)],
+        "warnings": list(map(str, warnings.filters)),
+        "logging": [logging.root.manager.disable, logging.getLogger("pluginhost").disabled],
+        "collection": [gc.isenabled(), gc.get_threshold(), len(gc.callbacks)],
+        "switch interval": sys.getswitchinterval(),
+        "bytecode": [sys.dont_write_bytecode, sys.pycache_prefix],
+        "program": [sys.executable, *sys.argv],
+        "locale": _locale.setlocale(_locale.LC_ALL),
+        "memory": _tracemalloc.is_tracing(),
+        "faults": loaded("faulthandler", lambda module: module.is_enabled(), False),
+        "chance": loaded("random", lambda module: module.getstate() == module.Random(0).getstate(), False),
+        "decimal": loaded("decimal", lambda module: module.getcontext().prec, 28),
+        "sockets": loaded("socket", lambda module: module.getdefaulttimeout(), None),
         "path": list(map(str, sys.path)),
         "environment": dict(os.environ),
         "folder": os.stat(".").st_ino,
@@ -35,7 +71,23 @@ def process() -> dict[str, object]:
     }
 
 
-def ask(folder: str) -> dict[str, object]:
+def posix() -> dict[str, object]:
+    """Returns what only POSIX has."""
+    if os.name != "posix":
+        return {}
+    import resource
+
+    limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return {
+        "handlers": [str(signal.getsignal(number)) for number in sorted(signal.valid_signals())],
+        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        "timers": [signal.getitimer(timer)[0] > 0 for timer in range(3)],
+        "limits": [resource.getrlimit(getattr(resource, name)) for name in limits],
+        "priority": os.nice(0),
+    }
+
+
+def ask(folder: str, settings: dict[str, Any]) -> dict[str, object]:
     """Returns what the host says of the plugins in a folder, and what those that serve answer."""
     from pluginhost import PluginHostError, PluginManager
 
@@ -46,7 +98,7 @@ def ask(folder: str) -> dict[str, object]:
     root.addFilter(lambda record: bool(said["logged"].append(record.args[0].to_dict())) or True)  # type: ignore
     before = process()
     started = time.monotonic()
-    manager = PluginManager()
+    manager = PluginManager(**settings)
     said["first"] = manager.get("a-good", Greeter).greet("Ada")
     survey = manager.survey()
     said["survey_seconds"] = time.monotonic() - started
@@ -84,7 +136,7 @@ def main(folder: str, result: str) -> int:
     write = Path.write_text  # what a plugin may have put in its place by then is not used
     dumps, format_exc = json.dumps, traceback.format_exc
     try:
-        said = ask(folder)
+        said = ask(folder, case["settings"])
     except BaseException:
         said = {"uncoded": format_exc()[-6000:]}
     write(Path(result), dumps(said))
