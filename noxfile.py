@@ -155,8 +155,10 @@ def lock(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def fuzz(session: nox.Session) -> None:
-    """Surveys 100,000 mutated metadata files; the suite has 2,000 of them."""
+    """Surveys 100,000 mutated metadata files and 10,000 mutated wheels; the suite has 2,000 and 200 of them."""
     install_locked(session, "tests")
     install_ours(session, "pluginapi", "pluginhost")
     env = {"PLUGINHOST_WHEELHOUSE": str(WHEELHOUSE), "PLUGINHOST_MUTATIONS": "100000"}
-    session.run("python", "-m", "pytest", "-q", "tests/zoo/test_mutations.py", *session.posargs, env=env)
+    env["PLUGINHOST_WHEELS"] = "10000"
+    mutations = ("tests/zoo/test_mutations.py", "tests/zoo/test_wheel_mutations.py")
+    session.run("python", "-m", "pytest", "-q", *mutations, *session.posargs, env=env)

@@ -8,10 +8,12 @@ manager                                      PluginManager
 lifecycle                                    init, the handle, shutdown
 probe  verdicts                              a first load in a process to be lost, and what it showed
 loading        admission                     import, New(), assert the type; may it run
+plugin_dirs    store, wheels                 folders of wheels; what is unpacked; what a wheel file must be
 identity       copies, names, requirements   one copy of the API; what admission checks
 discovery      symbols                       what is installed; what a module offers
 survey                                       distributions, candidates, rows
-index  metadata  process  interrupts  config the cache, the files read, the process, Ctrl-C, the settings
+index  metadata  process  config  archives   the cache, the files read, the process, the settings, zip files
+interrupts                                   Ctrl-C, told apart
 errors         catalogue                     what goes wrong, and every code
 ```
 """

@@ -43,7 +43,7 @@ CODES: Final = {
     # discovery
     "path-unreadable": _error(
         "discovery",
-        "A folder or archive on the search path cannot be read.",
+        "A folder or archive on the search path, or a plugin folder or a wheel in it, cannot be read.",
         "Its permissions forbid it, it is a loop of links or a damaged archive, or another package's finder raised.",
         "Mend the permissions or the archive, or take the entry off PYTHONPATH or out of the .pth file that adds it.",
     ),
@@ -66,6 +66,75 @@ CODES: Final = {
         "What pip removes, it first renames to begin with `~`; this it could not remove, mostly because a file was in "
         "use.",
         "Remove the folder.",
+    ),
+    # discovery, in plugin folders
+    "plugin-dir-missing": _error(
+        "discovery",
+        "A plugin folder is not there.",
+        "A mistyped path, a volume that is not mounted, or a file of that name.",
+        "Make the folder, or correct `--plugin-dir` or `plugin_dirs`. An empty folder is no error.",
+    ),
+    "world-writable": _error(
+        "discovery",
+        "A plugin folder, or a wheel in it, can be written by everybody.",
+        "Its permissions, or the umask of who made it, let any user of the machine change what the application runs.",
+        "Take the permission away: `chmod o-w`. Until then nothing of it is used.",
+    ),
+    "wheel-not-regular": _error(
+        "discovery",
+        "What is called as a wheel is not a regular file.",
+        "It is a folder, a pipe, a device, a loop of links, or a link to nothing, such as an editor's lock.",
+        "Remove it, or put the wheel itself there. It was not opened.",
+    ),
+    "wheel-settling": _warning(
+        "discovery",
+        "A wheel that was written a moment ago is not yet one that can be used.",
+        "It is still being copied, or it is faulty; two seconds after its last change the host knows.",
+        "Let the copy end. Each survey looks at it again; if it stays faulty, an error says why.",
+    ),
+    "wheel-malformed": _error(
+        "discovery",
+        "The file is not a wheel, or not a whole one.",
+        "Its copy broke off, it is of another format, or name, version and metadata do not agree.",
+        "Copy it anew, under the name that it was built with; if it stays so, its author builds it anew.",
+    ),
+    "wheel-record": _error(
+        "discovery",
+        "The wheel does not hold what its RECORD lists.",
+        "It was damaged or changed after it was built, or its author's tool wrote RECORD wrongly.",
+        "Get it anew from where it comes; nothing of it was unpacked.",
+    ),
+    "wheel-unsafe": _error(
+        "discovery",
+        "The wheel is made so that unpacking it would not be safe.",
+        "It has paths that lead out of its folder, links, bytes that belong to no member or to two, more or larger "
+        "members than any plugin, `.pth` or compiled files, scripts or data for other places.",
+        "Do not use it. If you trust its author, tell them; `pip install` may take what is refused here.",
+    ),
+    "wheel-clash": _error(
+        "discovery",
+        "The wheel brings a module that is there already.",
+        "Another distribution, another wheel of the folder or a file on the search path has it, and that would be "
+        "imported in its place.",
+        "Remove one of the two; the message names both.",
+    ),
+    "wheel-incompatible": _warning(
+        "discovery",
+        "The wheel is for another Python or platform, and is passed over.",
+        "Its name says for which ones it was built. A folder may hold wheels for several.",
+        "Put the wheel for this Python and platform beside it, or remove it.",
+    ),
+    "wheel-replaced": _error(
+        "import",
+        "The plugin's wheel was replaced while the application runs.",
+        "Modules of the version before are imported already, and two versions in one process would be mixed.",
+        "Start the application anew.",
+    ),
+    "store-unwritable": _error(
+        "discovery",
+        "The folder into which wheels are unpacked cannot be written.",
+        "Its permissions, a full disk, a user without a home, or a link or another user's folder in its place.",
+        "Mend it, or set `XDG_CACHE_HOME` to a folder of the user's own. `pluginhost cache` tells where it is.",
     ),
     # admission
     "entry-point-malformed": _error(
@@ -104,9 +173,9 @@ CODES: Final = {
     ),
     "distribution-shadowed": _warning(
         "admission",
-        "A plugin's distribution is installed twice; the first on the search path counts.",
-        "PYTHONPATH, a target folder or a user site holds another copy, often of another version.",
-        "Uninstall the one that you do not mean. The message names both.",
+        "A distribution is there twice; the first on the search path counts, or the highest version in plugin folders.",
+        "PYTHONPATH, a target folder, a user site or a plugin folder holds another copy, often of another version.",
+        "Uninstall or remove the one that you do not mean. The message names both.",
     ),
     "api-missing": _error(
         "admission",

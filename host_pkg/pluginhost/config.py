@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from pluginhost.errors import ConfigurationError, Finding
 
 # `typing` is not imported on the road of a survey; type checkers know this name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Literal, TypeAlias
 
     When: TypeAlias = Literal["never", "new", "always"]
@@ -34,6 +36,20 @@ class PluginSettings:
         self.enabled = enabled
         self.distribution = distribution
         self.config = config or {}
+
+
+def folders(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Returns the paths of plugin folders as text.
+
+    Raises:
+        ConfigurationError: It is one path instead of several, or not a path.
+    """
+    if isinstance(paths, (str, bytes, os.PathLike)):
+        raise _wrong(f"plugin_dirs is {paths!r}", f"write a list: plugin_dirs=[{paths!r}]")
+    try:
+        return [os.fsdecode(path) for path in paths]
+    except TypeError as exc:
+        raise _wrong(f"plugin_dirs is {paths!r}: {exc}", "write a list of paths") from exc
 
 
 def plugin_settings(plugins: Mapping[str, Mapping[str, object]]) -> dict[str, PluginSettings]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import chain
 
 from pluginhost.errors import Finding, describe
 from pluginhost.index import is_regular, search_path, signature, signature_of
@@ -49,15 +50,18 @@ _LEFTOVER: Final = "~-.=%"
 MANIFEST: Final = "extra_metadata/pluginapi.json"
 
 
-def discover(group: str, api: str | None = None, path: Sequence[str] | None = None) -> Discovery:
+def discover(
+    group: str, api: str | None = None, path: Sequence[str] | None = None, unpacked: Sequence[str] = ()
+) -> Discovery:
     """Returns the plugins that are installed, and the API distribution; imports nothing of either.
 
     Args:
         group: The entry-point group.
         api: The import name of the API package; `None` for a group that has no API.
         path: The folders and archives to search; `sys.path` and the other finders when left out.
+        unpacked: The folders of unpacked wheels; what is installed otherwise comes before them.
     """
-    found = Discovery(path)
+    found = Discovery(path, unpacked)
     found.find_candidates(group)
     if api is not None:
         found.find_api(api)
@@ -90,15 +94,17 @@ class Discovery:
 
     __slots__ = ("_shadowed", "_unshadowed", "api", "candidates", "findings", "path", "seen")
 
-    def __init__(self, path: Sequence[str] | None = None) -> None:
-        self.path = search_path() if path is None else list(path)
+    def __init__(self, path: Sequence[str] | None = None, unpacked: Sequence[str] = ()) -> None:
+        searched = search_path() if path is None else list(path)
+        self.path = [*searched, *unpacked]
         self.candidates: list[Candidate] = []
         self.api: Distribution | None = None
         self.findings: list[Finding] = []
         self.seen: dict[str, Signature] | None = {}
         self._unshadowed: dict[str, tuple[str, str | Foreign]] = {}
         self._shadowed: dict[str, list[str]] = {}
-        for origin, name, info in self._everything(only_path=path is not None):
+        found = self._on_path(searched) if path is not None else self._everything(searched)
+        for origin, name, info in chain(found, self._on_path(unpacked)):
             first = self._unshadowed.setdefault(name, (origin, info))
             if first[1] is not info:
                 self._shadowed.setdefault(name, []).append(_place(info))
@@ -153,6 +159,10 @@ class Discovery:
                 return version
         distribution = self._distribution(normalize(name), *where)
         return distribution.version if distribution else None
+
+    def origins(self) -> set[str]:
+        """Returns the folders and archives in which there are distributions that are not shadowed."""
+        return {origin for origin, _ in self._unshadowed.values()}
 
     def sign_module(self, module: str) -> None:
         """Notes the folders in which a module's file is or would be: they change when it comes or goes."""
@@ -258,21 +268,18 @@ class Discovery:
         what = f"{place}: line {line} stands before the first `[group]`, and is passed over as importlib.metadata does"
         self._leave(Finding("metadata-malformed", what, "reinstall the distribution, or tell its author", place))
 
-    def _everything(self, *, only_path: bool) -> Iterator[tuple[str, str, str | Foreign]]:
+    def _everything(self, searched: Sequence[str]) -> Iterator[tuple[str, str, str | Foreign]]:
         """Yields origin, normalised name and metadata folder of every distribution, shadowed ones too."""
-        if only_path:
-            yield from self._on_path()
-            return
         for finder in sys.meta_path:
             module = getattr(finder, "__module__", "")
             if getattr(finder, "__name__", "") == "PathFinder" and module == "_frozen_importlib_external":
-                yield from self._on_path()
+                yield from self._on_path(searched)
             elif hasattr(finder, "find_distributions") and module != "importlib_metadata":
                 self.seen = None
                 yield from self._foreign(f"finder {_shown(finder)}", finder=finder)
 
-    def _on_path(self) -> Iterator[tuple[str, str, str | Foreign]]:
-        for folder in self.path:
+    def _on_path(self, folders: Sequence[str]) -> Iterator[tuple[str, str, str | Foreign]]:
+        for folder in folders:
             self._sign(folder)
             if folder.lower().endswith(".egg"):
                 if os.path.isdir(folder):

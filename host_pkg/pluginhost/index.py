@@ -16,14 +16,14 @@ from _operator import attrgetter  # operator itself is an import more
 # Neither `typing` nor `__future__` is imported on the road of a survey, so annotations are quoted where they must be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any, Final, TypeAlias
 
     Signature: TypeAlias = "tuple[int, int, int, int] | None"
     # The key, what was not there, what was there, the digest of its signatures, and what was found in it.
     Stored: TypeAlias = "tuple[list[object], list[str], str, bytes, object]"
 
-FORMAT: "Final" = 2
+FORMAT: "Final" = 3
 """Raised whenever what is stored, or what it is judged by, changes."""
 
 SETTLED_NS: "Final" = 2_000_000_000
@@ -84,19 +84,33 @@ def _home() -> str:
     return home.rstrip("/") or "/" if os.path.isabs(home) else os.devnull
 
 
+def store_folder() -> str:
+    """Returns the folder of the wheels that were unpacked for this user."""
+    return os.path.join(folder(), "wheels")
+
+
 def search_path() -> list[str]:
-    """Returns the entries of `sys.path` as imports see them now, absolute."""
+    """Returns the entries of `sys.path` as imports see them now, absolute.
+
+    Unpacked wheels are not among them: which of these count is told by the folders that they come from.
+    """
+    entries = absolute([entry for entry in sys.path if type(entry) is str])  # imports pass over what is no text
+    unpacked = store_folder() + os.sep
+    return [entry for entry in entries if not entry.startswith(unpacked)]
+
+
+def absolute(paths: "Sequence[str]") -> list[str]:
+    """Returns paths as they are from the working folder; without one, those alone that need none."""
     try:
         here = os.getcwd()
     except OSError:
         here = ""
-    own = [entry for entry in sys.path if type(entry) is str]  # imports pass over what is no text
-    entries = [entry if os.path.isabs(entry) else here and os.path.join(here, entry) for entry in own]
-    return [entry.rstrip(os.sep) or os.sep for entry in entries if entry]
+    paths = [path if os.path.isabs(path) else here and os.path.join(here, path) for path in paths]
+    return [path.rstrip(os.sep) or os.sep for path in paths if path]
 
 
 class Index:
-    """The index of one group and API over the present search path.
+    """The index of one group and API over the present search path, and folders of wheels.
 
     Attributes:
         path: The file; it need not exist.
@@ -104,8 +118,8 @@ class Index:
 
     __slots__ = ("_key", "_started", "path")
 
-    def __init__(self, group: str, api: str | None) -> None:
-        self._key = [FORMAT, machine(), search_path(), group, api]
+    def __init__(self, group: str, api: str | None, plugin_dirs: "Sequence[str]" = ()) -> None:
+        self._key = [FORMAT, machine(), search_path(), group, api, list(plugin_dirs)]
         self._started = time.time_ns()
         self.path = os.path.join(folder(), f"{_hash(marshal.dumps(self._key, 2)).hex()}.index")
 
@@ -193,6 +207,11 @@ def clear() -> int:
 def prune() -> int:
     """Returns how many index files were removed because they would not be used again."""
     return sum(_remove(path) for path in _files(".index") if not _is_current(path))
+
+
+def contents() -> "list[object]":
+    """Returns what is stored and would be used again, of all search paths."""
+    return [stored[-1] for path in _files(".index") if _is_current(path) and (stored := read(path))]
 
 
 def size() -> tuple[int, int]:

@@ -4,14 +4,15 @@ import sys
 from _thread import RLock  # threading itself is an import more
 
 from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginNotFound
-from pluginhost.index import Index
+from pluginhost.index import Index, absolute, search_path
 from pluginhost.survey import Row, Survey
 
 # `typing`, `__future__` and `logging` are not imported on the road of a survey, and neither is what loads plugins: each
 # costs as much as a part of the survey itself. Annotations are quoted where they must be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
+    from os import PathLike
     from types import TracebackType
     from typing import Self, TypeVar
 
@@ -36,6 +37,7 @@ class PluginManager:
         api: str | None = "pluginapi",
         *,
         plugins: "Mapping[str, Mapping[str, object]] | None" = None,
+        plugin_dirs: "Sequence[str | PathLike[str]]" = (),
         probe: "When" = "new",
         probe_timeout: float = 30.0,
     ) -> None:
@@ -46,6 +48,8 @@ class PluginManager:
             api: The import name of the API package that host and plugins share; `None` for a group that has none.
             plugins: By plugin name, its settings: `enabled` (true or false), `config` (a table for its `init`) and
                 `distribution` (whose plugin is meant, where several share the name).
+            plugin_dirs: Folders of wheels, each of which is a plugin or what plugins need; what is installed comes
+                before them.
             probe: When a plugin's first load is tried in a process that may be lost: `new`, once for each content of
                 its files; `always`, each time that this process loads it; `never`.
             probe_timeout: Seconds that such a first load may take.
@@ -66,8 +70,14 @@ class PluginManager:
             from pluginhost.config import plugin_settings
 
             self._settings = plugin_settings(plugins)
+        self._plugin_dirs: list[str] = []
+        if plugin_dirs:
+            from pluginhost.config import folders
+
+            self._plugin_dirs = absolute(folders(plugin_dirs))
         self._handles: dict[tuple[str, str], Handle] = {}  # by plugin and distribution, in the order of their start
         self._named: dict[str, Handle] = {}  # the same, by the names under which they were asked for
+        self._path: list[str] = []  # what the last survey says of wheels
         self._failures: dict[tuple[str, str], PluginHostError] = {}
         self._logged: set[Finding] = set()
         self._closed = False
@@ -75,16 +85,25 @@ class PluginManager:
 
     def survey(self) -> "Survey":
         """Returns a row for each installed plugin, and what is wrong with distributions; imports none of them."""
-        stored = Index(self.group, self.api)
+        stored = Index(self.group, self.api, self._plugin_dirs)
         known = stored.load()
         if known is not None:
             survey = Survey.from_plain(known)
         else:
             from pluginhost import admission, discovery  # what the index answers does without them
 
-            found = discovery.discover(self.group, self.api)
-            survey = admission.admit(found, self.api)
+            if self._plugin_dirs:
+                from pluginhost.plugin_dirs import PluginDirs
+
+                dirs = PluginDirs(self._plugin_dirs, self.api)
+                found = discovery.discover(self.group, self.api, unpacked=dirs.path)
+                survey = admission.admit(found, self.api)
+                dirs.complete(found, survey)
+            else:
+                found = discovery.discover(self.group, self.api)
+                survey = admission.admit(found, self.api)
             stored.store(found.seen, survey.to_plain())
+        self._path = survey.path
         if self._settings:
             self._apply_settings(survey)
         return survey
@@ -110,16 +129,25 @@ class PluginManager:
         raise self._not_found(name, [row.name for row in survey])
 
     def survey_wheel(self, wheel: str) -> "Survey":
-        """Returns the survey of a wheel file's plugins, judged by what is installed here.
+        """Returns the survey of a wheel file's plugins, judged by what is installed here; its findings are the file's.
 
         Args:
             wheel: The path of a `.whl`; nothing of it is installed or imported.
-        """
-        from pluginhost import admission, discovery
 
+        Raises:
+            OSError: It is not a regular file that can be read.
+        """
+        from pluginhost import admission, discovery, plugin_dirs, wheels
+
+        with plugin_dirs.open_regular(wheel) as file:
+            checked = wheels.check(file, wheel, self.api, search_path())
         found = discovery.discover(self.group, self.api)
-        found.candidates = discovery.discover(self.group, path=[wheel]).candidates
-        return admission.admit(found, self.api)
+        inside = discovery.discover(self.group, path=[wheel] if checked.info else [])
+        found.candidates = inside.candidates
+        survey = admission.admit(found, self.api)
+        told = {finding.code for row in survey for finding in row.findings}
+        survey.findings = [each for each in (*checked.findings, *inside.findings) if each.code not in told]
+        return survey
 
     def get(self, name: str, contract: "TypeForm[P]") -> "P":
         """Returns a plugin, started at the first call and the same object each time.
@@ -224,6 +252,10 @@ class PluginManager:
         settings = self._settings.get(row.name)
         try:
             row.require_ready()
+            if self._path:
+                from pluginhost import store
+
+                store.put_on_path(self._path, row.candidate)
             with interrupts.told_apart():
                 told = self._probed(row, wanted)
                 version = api_version(self.api)

@@ -229,13 +229,15 @@ class Survey:
     Attributes:
         plugins: A row for each candidate, sorted by name and distribution.
         findings: What belongs to no plugin: broken distributions, unreadable folders.
+        path: The folders into which the wheels of plugin folders are unpacked; they join `sys.path` before an import.
     """
 
-    __slots__ = ("findings", "plugins")
+    __slots__ = ("findings", "path", "plugins")
 
-    def __init__(self, plugins: "list[Row]", findings: "list[Finding]") -> None:
+    def __init__(self, plugins: "list[Row]", findings: "list[Finding]", path: list[str] | None = None) -> None:
         self.plugins = plugins
         self.findings = findings
+        self.path = path or []
 
     def __iter__(self) -> "Iterator[Row]":
         return iter(self.plugins)
@@ -252,10 +254,10 @@ class Survey:
 
     def to_plain(self) -> object:
         """Returns the survey as tuples, for the index."""
-        return [row.to_plain() for row in self.plugins], [finding.to_plain() for finding in self.findings]
+        return [row.to_plain() for row in self.plugins], [finding.to_plain() for finding in self.findings], self.path
 
     @classmethod
     def from_plain(cls, plain: "Any") -> "Survey":
         """Returns the survey that `to_plain` made tuples of."""
-        rows, findings = plain
-        return cls([Row.from_plain(row) for row in rows], [Finding(*finding) for finding in findings])
+        rows, findings, path = plain
+        return cls([Row.from_plain(row) for row in rows], [Finding(*finding) for finding in findings], path)

@@ -18,7 +18,7 @@ from zoo.site_folder import BAD, SiteFolder
 import pluginapi
 
 Make: TypeAlias = Callable[[SiteFolder], object]
-Family: TypeAlias = Literal["metadata", "names", "pins", "type", "import", "new"]
+Family: TypeAlias = Literal["metadata", "names", "pins", "type", "import", "new", "wheels"]
 
 API = Path(pluginapi.__file__).parent
 HEAD = "from pluginapi import Greeter\n"

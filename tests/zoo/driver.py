@@ -122,6 +122,7 @@ def ask(folder: str, settings: dict[str, Any]) -> dict[str, object]:
     said["all"] = sorted(set(manager.all(Greeter)) & set(HOSTS_OWN))
     manager.close()
     after = process()
+    before["path"] += [entry for entry in survey.path if entry in after["path"]]  # what the host itself adds
     said["changed"] = [name for name in before if before[name] != after[name]]
     said["seconds"] = time.monotonic() - started
     return said

@@ -46,6 +46,7 @@ class SiteFolder:
         info: The bad plugin's dist-info.
         path: Further entries for the driver's path.
         code: What the driver executes before it asks the host, for what no file can hold.
+        plugin_dirs: Folders of wheels that the driver's manager is given.
     """
 
     def __init__(self, template: Path, root: Path) -> None:
@@ -53,10 +54,21 @@ class SiteFolder:
         self.info = root / "zoo_bad-1.2.3.dist-info"
         self.path: list[str] = []
         self.code = ""
+        self.plugin_dirs: list[str] = []
 
     @property
     def manifest(self) -> Path:
         return self.info / "extra_metadata" / "pluginapi.json"
+
+    @property
+    def wheels(self) -> Path:
+        """A folder for wheels, beside the site folder; it need not be there."""
+        return self.root.parent / "wheels"
+
+    def uninstall(self) -> None:
+        """Removes the bad plugin, which is to come from elsewhere."""
+        shutil.rmtree(self.info)
+        self.root.joinpath("zoo_bad.py").unlink()
 
     def module(self, source: str) -> None:
         """Writes the bad plugin's module."""

@@ -24,16 +24,19 @@ from zoo.cases import Case
 from zoo.deeds import HANG
 from zoo.driver import HOSTS_OWN, STATUS
 from zoo.site_folder import SiteFolder, install_template
+from zoo.wheels import WHEEL_CASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     Done: TypeAlias = "Future[subprocess.CompletedProcess[bytes]]"
 
-CASES = [*cases.CASES, *imports.CASES, *factories.CASES]
+ALL_CASES = [*cases.CASES, *imports.CASES, *factories.CASES, *WHEEL_CASES]
 DRIVER = Path(__file__).with_name("driver.py")
 LIMIT = 4096
 """Bytes of a finding at most."""
+WRITTEN = ("cache", "result.json", "site/__pycache__")
+"""What may be written: the index and the store, what the driver says, what Python compiles."""
 SECONDS = 30
 """What a case may take, on a busy machine; most take half a second."""
 
@@ -76,9 +79,10 @@ def run(case: Case, template: Path, folder: Path, known: Path | None) -> subproc
     case.make(site)
     if known:
         shutil.copytree(known, folder / "cache" / "pluginhost")
-    settings = {"probe": case.probe, "probe_timeout": case.probe_timeout}
+    settings = {"probe": case.probe, "probe_timeout": case.probe_timeout, "plugin_dirs": site.plugin_dirs}
     folder.joinpath("case.json").write_text(json.dumps({"path": site.path, "code": site.code, "settings": settings}))
     result = folder / "result.json"
+    before = _all(folder)
     # Files, since what a plugin starts and leaves would hold a pipe open; a session, since it may signal its own group.
     with folder.joinpath("out").open("wb") as out, folder.joinpath("err").open("wb") as err:
         driver = subprocess.Popen(
@@ -101,11 +105,19 @@ def run(case: Case, template: Path, folder: Path, known: Path | None) -> subproc
             with contextlib.suppress(OSError):
                 os.killpg(driver.pid, signal.SIGKILL) if os.name == "posix" else driver.kill()
             driver.wait()
-    said = result.read_bytes() if result.exists() else b"{}"
-    done = subprocess.CompletedProcess(driver.args, status, said, folder.joinpath("err").read_bytes())
+    said = json.loads(result.read_bytes()) if result.exists() else {}
+    written = sorted(str(path.relative_to(folder)) for path in _all(folder) - before)
+    said["written"] = [path for path in written if not path.startswith(WRITTEN)]
+    done = subprocess.CompletedProcess(
+        driver.args, status, json.dumps(said).encode(), folder.joinpath("err").read_bytes()
+    )
     if known:
         shutil.rmtree(folder, ignore_errors=True)
     return done
+
+
+def _all(folder: Path) -> set[Path]:
+    return {Path(where, name) for where, folders, files in os.walk(folder) for name in (*folders, *files)}
 
 
 def missing(case: Case) -> str:
@@ -115,7 +127,7 @@ def missing(case: Case) -> str:
     return "root may read everything" if case.needs == "user" and os.geteuid() == 0 else ""
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=str(case)) for case in CASES if not missing(case)])
+@pytest.mark.parametrize("case", [pytest.param(case, id=str(case)) for case in ALL_CASES if not missing(case)])
 def test_a_bad_plugin_costs_itself_alone(case: Case, zoo: dict[Case, Done]) -> None:
     done = zoo[case].result()
     said = json.loads(done.stdout)
@@ -124,6 +136,9 @@ def test_a_bad_plugin_costs_itself_alone(case: Case, zoo: dict[Case, Done]) -> N
     # The interpreter prints what a plugin's own thread or exit function raises, and the host nothing.
     own = re.findall(rb"(Exception in thread|Exception ignored in atexit).*\nTraceback", done.stderr)
     assert done.stderr.count(b"Traceback") == len(own)
+
+    if case.family == "wheels":
+        assert said["written"] == [], "nothing is written outside the store"
 
     # Both good plugins are ready and serve, before and after.
     assert said["good"] == {"a-good": ["ready"], "z-good": ["ready"]}
@@ -165,5 +180,5 @@ def check_finding(finding: dict[str, Any]) -> None:
 
 
 def test_the_names_of_the_cases_are_their_own() -> None:
-    assert [name for name, count in Counter(map(str, CASES)).items() if count > 1] == []
-    assert {case.code for case in CASES} <= {"", *CODES}
+    assert [name for name, count in Counter(map(str, ALL_CASES)).items() if count > 1] == []
+    assert {case.code for case in ALL_CASES} <= {"", *CODES}

@@ -1,10 +1,10 @@
-"""`pluginhost cache`: where the index of surveys is kept, and how to be rid of it."""
+"""`pluginhost cache`: where the index of surveys and the unpacked wheels are kept, and how to be rid of them."""
 
 from __future__ import annotations
 
 import click
 
-from pluginhost import index
+from pluginhost import index, store
 from pluginhost.cli import output
 
 
@@ -12,11 +12,14 @@ from pluginhost.cli import output
 @click.option("--clear", is_flag=True, help="Remove all of it; the next survey makes it anew.")
 @click.option("--prune", is_flag=True, help="Remove what would not be used again.")
 def cache(clear: bool, prune: bool) -> None:
-    """Tells where the index of surveys is kept, and how large it is."""
-    if clear:
-        output.write(f"{index.clear()} files removed")
-    elif prune:
-        output.write(f"{index.prune()} files removed")
-    else:
-        files, size = index.size()
-        output.write(f"{index.folder()}: {files} files, {size:,} bytes")
+    """Tells where the index of surveys and the unpacked wheels are kept, and how large they are."""
+    if clear or prune:
+        wheels = store.clear() if clear else store.prune()
+        files = index.clear() if clear else index.prune()
+        output.write(f"{files} files removed" + (f", {wheels} wheels" if wheels else ""))
+        return
+    files, size = index.size()
+    output.write(f"{index.folder()}: {files} files, {size:,} bytes")
+    wheels, size = store.size()
+    if wheels:
+        output.write(f"{index.store_folder()}: {wheels} wheels, {size:,} bytes unpacked")

@@ -36,14 +36,21 @@ _NOT_CALLS = {"init", "shutdown"}
 )  # fmt: skip
 @plugin_options
 def call(
-    name: str, method: str, args: tuple[str, ...], probe: When, group: str, api: str | None, as_json: bool
+    name: str,
+    method: str,
+    args: tuple[str, ...],
+    probe: When,
+    group: str,
+    api: str | None,
+    plugin_dirs: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Starts a plugin, calls one of its methods and prints what it returns.
 
     ARGS are converted by the method's type hints: text as it stands, numbers, true and false, bytes as text or from
     @FILE or - (standard input), anything else as JSON.
     """
-    with PluginManager(group, api, probe=probe) as manager:
+    with PluginManager(group, api, plugin_dirs=plugin_dirs, probe=probe) as manager:
         handle = manager.handle(name)
         function, declared = _method(handle, method)
         arguments = _arguments(declared, args)

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from pluginhost.cli import output
-from pluginhost.cli.options import complete_name, plugin_options, rows_of
+from pluginhost.cli.options import complete_name, plugin_options, survey_of
 from pluginhost.manager import PluginManager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pluginhost.errors import Finding
 
 
 @click.command()
 @click.argument("name", metavar="NAME|PATH.whl", shell_complete=complete_name)
 @plugin_options
-def check(name: str, group: str, api: str | None, as_json: bool) -> int:
+def check(name: str, group: str, api: str | None, plugin_dirs: tuple[str, ...], as_json: bool) -> int:
     """Checks a plugin, or the plugins in a wheel file, without installing or importing them; exits 1 on a refusal."""
-    rows = rows_of(PluginManager(group, api), name)
+    survey = survey_of(PluginManager(group, api, plugin_dirs=plugin_dirs), name)
     if as_json:
-        output.write_json({"plugins": [row.to_dict() | {"passed": row.passed} for row in rows]})
+        rows = [row.to_dict() | {"passed": row.passed} for row in survey]
+        output.write_json(survey.to_dict() | {"plugins": rows})
     else:
-        for row in rows:
+        _write_findings(survey.findings)
+        for row in survey:
             output.write(f"{row.candidate}: {row.state}")
             for title in row.passed:
                 output.write(f"  ok      {title}")
-            for finding in row.findings:
-                output.write(f"  {finding.severity:<8}{str(finding).replace(chr(10), chr(10) + ' ' * 10)}")
-    return 1 if any(row.state == "refused" for row in rows) else 0
+            _write_findings(row.findings)
+    refused = any(row.state == "refused" for row in survey)
+    return 1 if refused or any(finding.severity == "error" for finding in survey.findings) else 0
+
+
+def _write_findings(findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        output.write(f"  {finding.severity:<8}{str(finding).replace(chr(10), chr(10) + ' ' * 10)}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from pluginhost import discovery
 from pluginhost.cli import output
-from pluginhost.cli.options import complete_name, plugin_options
+from pluginhost.cli.options import complete_name, not_a_wheel, plugin_options, survey_of
 from pluginhost.discovery import MANIFEST
-from pluginhost.errors import ConfigurationError, Finding, escape
+from pluginhost.errors import escape
 from pluginhost.manager import PluginManager
 from pluginhost.metadata import parse_manifest
 
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", metavar="NAME|PATH.whl", shell_complete=complete_name)
 @plugin_options
-def info(name: str, group: str, api: str | None, as_json: bool) -> None:
+def info(name: str, group: str, api: str | None, plugin_dirs: tuple[str, ...], as_json: bool) -> None:
     """Tells all that is known of a plugin, or of the plugins in a wheel file; imports nothing of them."""
-    manager = PluginManager(group, api)
+    manager = PluginManager(group, api, plugin_dirs=plugin_dirs)
     facts = _wheel_facts(name, manager) if name.endswith(".whl") else _facts(manager.row(name))
     if as_json:
         output.write_json(facts)
@@ -41,13 +40,13 @@ def _facts(row: Row) -> dict[str, object]:
 
 def _wheel_facts(path: str, manager: PluginManager) -> dict[str, object]:
     """Returns what a wheel says of itself, and the rows that its plugins would have if it were installed here."""
-    found = discovery.read_archive(path) if zipfile.is_zipfile(path) else []
+    survey = survey_of(manager, path)
+    # What is not a wheel, or not safe to read, says so in its findings.
+    found = discovery.read_archive(path) if survey else []
     if len(found) != 1:
-        raise ConfigurationError(
-            Finding("wheel-unreadable", f"{path} is not a wheel file", "give the path of a .whl that exists", path)
-        )
+        why = str(next(iter(survey.findings), f"{path} is not a wheel file"))
+        raise not_a_wheel(path, why)
     wheel = found[0]
-    survey = manager.survey_wheel(path)
     return {"distribution": wheel.name, "version": wheel.version, "origin": path} | about(wheel) | survey.to_dict()
 
 

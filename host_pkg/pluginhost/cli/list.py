@@ -11,9 +11,9 @@ from pluginhost.manager import PluginManager
 
 @click.command("list")
 @plugin_options
-def list_(group: str, api: str | None, as_json: bool) -> None:
+def list_(group: str, api: str | None, plugin_dirs: tuple[str, ...], as_json: bool) -> None:
     """Lists the installed plugins; imports none of them."""
-    survey = PluginManager(group, api).survey()
+    survey = PluginManager(group, api, plugin_dirs=plugin_dirs).survey()
     if as_json:
         output.write_json(survey.to_dict())
         return
