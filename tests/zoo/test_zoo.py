@@ -35,7 +35,7 @@ ALL_CASES = [*cases.CASES, *imports.CASES, *factories.CASES, *WHEEL_CASES]
 DRIVER = Path(__file__).with_name("driver.py")
 LIMIT = 4096
 """Bytes of a finding at most."""
-WRITTEN = ("cache", "result.json", "site/__pycache__")
+WRITTEN = ("cache", "result.json", "out", "err", "site/__pycache__")
 """What may be written: the index and the store, what the driver says, what Python compiles."""
 SECONDS = 30
 """What a case may take, on a busy machine; most take half a second."""
