@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STAGES = {
     "discovery": "when the metadata of what is installed is read",
     "admission": "before anything of the plugin is imported",
+    "probe": "in the process of a first load, which may be lost",
     "import": "while the plugin's module is imported",
     "lookup": "when a name is looked up in the plugin's module",
     "new": "when the factory makes the plugin",

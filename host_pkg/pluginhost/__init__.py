@@ -4,16 +4,16 @@ Imports point down, from the command to the ground:
 
 ```
 cli/                                         the command
-manager                                      PluginManager
-lifecycle                                    init, the handle, shutdown
-probe  verdicts                              a first load in a process to be lost, and what it showed
+manager        doctor                        PluginManager; what is wrong in an environment
+lifecycle      probe, throwaway, verdicts    init, the handle, shutdown; a first load in a process to be lost
 loading        admission                     import, New(), assert the type; may it run
+               installs, searchpath, sources what the doctor looks at besides
 plugin_dirs    store, wheels                 folders of wheels; what is unpacked; what a wheel file must be
 identity       copies, names, requirements   one copy of the API; what admission checks
 discovery      symbols                       what is installed; what a module offers
 survey                                       distributions, candidates, rows
-index  metadata  process  config  archives   the cache, the files read, the process, the settings, zip files
-interrupts                                   Ctrl-C, told apart
+index          metadata, archives            the cache; the files that are read
+process        interrupts, config            what plugins must leave alone; Ctrl-C; the settings
 errors         catalogue                     what goes wrong, and every code
 ```
 """

@@ -136,6 +136,26 @@ CODES: Final = {
         "Its permissions, a full disk, a user without a home, or a link or another user's folder in its place.",
         "Mend it, or set `XDG_CACHE_HOME` to a folder of the user's own. `pluginhost cache` tells where it is.",
     ),
+    "distribution-incomplete": _error(
+        "discovery",
+        "Files that a distribution was installed with are gone.",
+        "An install or an uninstall broke off, files were removed by hand, or an editable install's project was moved.",
+        "Reinstall the distribution; if it was meant to go, remove its dist-info folder too.",
+    ),
+    "manifest-stale": _error(
+        "discovery",
+        "The project of an editable install has changed since it was installed.",
+        "What is told before an import (entry points, pin, contracts, capabilities, an API's fingerprint) is that of "
+        "the day of the install. The code is that of now.",
+        "Install it again; the hint has the command.",
+    ),
+    "path-edited": _warning(
+        "discovery",
+        "Something beside Python and the installed distributions adds to the search path.",
+        "PYTHONPATH is set, a .pth file that no distribution brought adds a folder or runs code, or a module changes "
+        "`sys.path` when Python starts; or anybody may write into a folder on it.",
+        "Install what is meant to be there, and take the entry away. The message names it and what adds it.",
+    ),
     # admission
     "entry-point-malformed": _error(
         "admission",
@@ -413,6 +433,12 @@ CODES: Final = {
         "A plugin left threads running, or files or sockets open, when it was imported and made.",
         "A library that it imports keeps such, or the plugin began its work too early.",
         "The author begins the plugin's work in `init`.",
+    ),
+    "import-habit": _warning(
+        "import",
+        "A plugin does what it should not while it is imported.",
+        "Its module reads files, opens sockets, starts threads, imports pluginhost, or registers itself.",
+        "The author leaves that to `init`, and registration to the entry point.",
     ),
     "init-failed": _error(
         "init",

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 def check_api(package: str, api: Distribution, discovery: Discovery) -> Iterator[Finding]:
     """Yields a finding when the API package is there more than once: on the search path, or as a distribution."""
     discovery.sign_module(package)
-    places = list(dict.fromkeys(os.path.realpath(place) for place in _places(package, discovery.path)))
-    carried = set(_carried(package, api, discovery)) if len(places) > 1 else set()
-    if places and places[0] not in carried:  # a plugin's copy that imports do not find first costs that plugin alone
-        places = [place for place in places if place not in carried]
+    copies = list(dict.fromkeys(os.path.realpath(place) for place in places(package, discovery.path)))
+    carried = set(_carried(package, api, discovery)) if len(copies) > 1 else set()
+    if copies and copies[0] not in carried:  # a plugin's copy that imports do not find first costs that plugin alone
+        copies = [place for place in copies if place not in carried]
     distributions = [api.info, *(api.facts.shadowed if api.facts else ())]
-    if len(places) > 1 or len({os.path.realpath(info) for info in distributions}) > 1:
+    if len(copies) > 1 or len({os.path.realpath(info) for info in distributions}) > 1:
         yield Finding(
             "api-duplicated",
-            f"there are {max(len(places), len(distributions))} copies of the API package {package!r}: "
-            f"{' and '.join(places)}, of the distributions {' and '.join(distributions)}",
+            f"there are {max(len(copies), len(distributions))} copies of the API package {package!r}: "
+            f"{' and '.join(copies)}, of the distributions {' and '.join(distributions)}",
             f"keep one: pip uninstall {api.name} until none is left, then install the one that you want; look for "
             f"folders on PYTHONPATH and in .pth files that hold {package}",
-            places[-1] if places else api.info,
+            copies[-1] if copies else api.info,
         )
 
 
@@ -153,7 +153,7 @@ def check_module(
     # What is nowhere fails when it is imported, and says so then.
     if listed and not _owns(distribution, candidate.module):
         discovery.sign_module(candidate.module)
-        if any(_places(candidate.module, discovery.path)):
+        if any(places(candidate.module, discovery.path)):
             yield _foreign_module(candidate, "module-foreign", "which is not among its files")
 
 
@@ -183,7 +183,7 @@ def check_native(distribution: Distribution) -> Iterator[Finding]:
             )
 
 
-def _places(module: str, path: Iterable[str]) -> Iterator[str]:
+def places(module: str, path: Iterable[str]) -> Iterator[str]:
     """Yields the files that a module would be imported from, one for each entry of the path that has it."""
     file, package = _starts(module)
     for entry in path:

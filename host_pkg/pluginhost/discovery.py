@@ -183,6 +183,8 @@ class Discovery:
             data = self._read(info, file)
             if data is None:
                 data = self._read(info, "PKG-INFO")
+            if data is None and isinstance(info, str) and os.path.isfile(info):  # distutils wrote a file, not a folder
+                data = self._read(*os.path.split(info))
             if data is None:
                 raise OSError("the file is missing")
             name, version, requires_python, requires, extras = parse_metadata(data.decode())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Final
 
-    from pluginhost.survey import Candidate
+    from pluginhost.survey import Candidate, Distribution
 
 LONGEST: Final = 128
 """Characters of a name at most."""
@@ -19,17 +19,18 @@ LONGEST: Final = 128
 
 def check_name(candidate: Candidate) -> Iterator[Finding]:
     """Yields a finding for a plugin's and a distribution's name that could be a path, a control or another's double."""
-    for what, name in (("plugin", candidate.name), ("distribution", candidate.distribution.name)):
-        if not _is_plain(name):
-            yield Finding(
-                "name-invalid",
-                f"{candidate.distribution}: its {what}'s name {name[:LONGEST]!a} is not allowed",
-                f"its author uses ASCII letters, digits, `-`, `_` and single dots, {LONGEST} characters at most",
-                f"{candidate.distribution.info}/entry_points.txt",
-            )
-    distribution = candidate.distribution
+    if not _is_plain(candidate.name):
+        yield _not_allowed("plugin", candidate.name, candidate.distribution)
+    yield from check_distribution(candidate.distribution)
+
+
+def check_distribution(distribution: Distribution) -> Iterator[Finding]:
+    """Yields a finding for a distribution's name that is not allowed, or not that of its folder."""
+    if not _is_plain(distribution.name):
+        yield _not_allowed("distribution", distribution.name, distribution)
+        return
     folder = os.path.basename(distribution.info)
-    if _is_plain(distribution.name) and folder.lower().endswith(".dist-info"):
+    if folder.lower().endswith(".dist-info"):
         stem = folder.rpartition(".")[0].partition("-")[0]
         if _folded(stem) != _folded(distribution.name):
             yield Finding(
@@ -67,6 +68,15 @@ def _clash(candidate: Candidate, others: list[Candidate]) -> Finding:
         f"name the one you mean: {candidate.name}@{candidate.distribution.name}; or set "
         f'plugins.{candidate.name}.distribution = "{candidate.distribution.name}"; or uninstall the other',
         candidate.distribution.info,
+    )
+
+
+def _not_allowed(what: str, name: str, distribution: Distribution) -> Finding:
+    return Finding(
+        "name-invalid",
+        f"{distribution}: its {what}'s name {name[:LONGEST]!a} is not allowed",
+        f"its author uses ASCII letters, digits, `-`, `_` and single dots, {LONGEST} characters at most",
+        f"{distribution.info}/entry_points.txt",
     )
 
 

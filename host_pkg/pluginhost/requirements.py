@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from packaging.version import Version
 from pluginhost.errors import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Final
 
     from pluginhost.discovery import Discovery
@@ -98,12 +99,18 @@ def check_extras(candidate: Candidate) -> Iterator[Finding]:
             )
 
 
-def check_dependencies(candidate: Candidate, api: Distribution, discovery: Discovery) -> Iterator[Finding]:
-    """Yields a finding for each other distribution that a candidate needs and that is not there as it needs it."""
+def check_dependencies(candidate: Candidate, api: Distribution | None, discovery: Discovery) -> Iterator[Finding]:
+    """Yields a finding for each other distribution that a candidate needs and that is not there as it needs it.
+
+    Args:
+        candidate: The plugin.
+        api: The API distribution, which is `check_pin`'s; `None` for a group that has none.
+        discovery: All that was found.
+    """
     distribution = candidate.distribution
     for line in _facts(distribution).requires:
         requirement = _parsed(line)
-        if requirement is None or canonicalize_name(requirement.name) == canonicalize_name(api.name):
+        if requirement is None or (api and canonicalize_name(requirement.name) == canonicalize_name(api.name)):
             continue
         if not any(_applies(requirement, extra) for extra in ("", *candidate.extras)):
             continue
@@ -112,7 +119,7 @@ def check_dependencies(candidate: Candidate, api: Distribution, discovery: Disco
             yield Finding(
                 "dependency-missing",
                 f"{distribution} needs {requirement}, and {requirement.name} is not installed",
-                f"pip install '{requirement}'",
+                _install(requirement, distribution),
                 f"{distribution.info}/METADATA",
             )
         elif requirement.specifier and not (
@@ -126,6 +133,96 @@ def check_dependencies(candidate: Candidate, api: Distribution, discovery: Disco
                 f"pip install '{requirement}', if the others that need it agree; pip check tells",
                 f"{distribution.info}/METADATA",
             )
+
+
+def bringing(module: str, distribution: Distribution, installed: Mapping[str, Distribution]) -> str:
+    """Returns the hint how to bring a module that is not there and that a distribution's import asked for.
+
+    A requirement is known by its name alone, which mostly is the module's: that of the distribution, or of one that it
+    needs. Else the extras that were not asked for are named.
+
+    Args:
+        module: The module that a ModuleNotFoundError named.
+        distribution: Whose import failed.
+        installed: What is installed, by canonical name.
+    """
+    if other := called_as(module, installed):
+        return f"{other} has no module {module!r}: pip check tells who needs another version of it"
+    for name in _called(module):
+        for each in (distribution, *_needed(distribution, installed)):
+            for requirement in _requirements(each):
+                if canonicalize_name(requirement.name) == name:
+                    return _install(requirement, each)
+    return _extras_left(distribution, installed) or (
+        f"install the distribution that has the module {module.partition('.')[0]!r}; {distribution.name} does not "
+        "declare it under that name, but pip check tells what it lacks"
+    )
+
+
+def called_as(module: str, installed: Mapping[str, Distribution]) -> Distribution | None:
+    """Returns the installed distribution that is called as a module or as one of its packages."""
+    return next((installed[name] for name in _called(module) if name in installed), None)
+
+
+def mentioned(message: str, distribution: Distribution, installed: Mapping[str, Distribution]) -> str:
+    """Returns the hint how to bring what an error's message names and an extra of the distribution has; else nothing.
+
+    Some packages catch a ModuleNotFoundError, and say in an error of their own what is missing.
+    """
+    words = {canonicalize_name(word.strip(".")) for word in re.findall(r"[\w.-]+", message)}
+    for requirement in _requirements(distribution):
+        name = canonicalize_name(requirement.name)
+        if name in words and name not in installed and not _applies(requirement):
+            return _install(requirement, distribution)
+    return ""
+
+
+def _extras_left(distribution: Distribution, installed: Mapping[str, Distribution]) -> str:
+    """Returns the hint that names the extras of a distribution of which something is not installed; else nothing."""
+    left = {
+        extra: None
+        for requirement in _requirements(distribution)
+        if canonicalize_name(requirement.name) not in installed and not _applies(requirement)
+        for extra in _extras(requirement, distribution)
+    }
+    commands = [f"pip install '{distribution.name}[{extra}]'" for extra in left]
+    more = f", or one of {len(commands) - 5} more" if len(commands) > 5 else ""
+    return f"one of its extras may bring it: {', or '.join(commands[:5])}{more}" if commands else ""
+
+
+def _called(module: str) -> list[str]:
+    """Returns the names, the longest first, that a distribution with a module may have."""
+    parts = module.split(".")
+    return [canonicalize_name(".".join(parts[:end])) for end in range(len(parts), 0, -1)]
+
+
+def _needed(distribution: Distribution, installed: Mapping[str, Distribution]) -> Iterator[Distribution]:
+    """Yields the installed distributions that one needs, and those that they need."""
+    seen, todo = {canonicalize_name(distribution.name)}, [distribution]
+    while todo:
+        for requirement in _requirements(todo.pop()):
+            name = canonicalize_name(requirement.name)
+            if name in installed and name not in seen and _applies(requirement):
+                seen.add(name)
+                todo.append(installed[name])
+                yield installed[name]
+
+
+def _requirements(distribution: Distribution) -> list[Requirement]:
+    return [found for line in _facts(distribution).requires if (found := _parsed(line))]
+
+
+def _install(requirement: Requirement, distribution: Distribution) -> str:
+    """Returns the command that brings a requirement: by the extra, where only an extra asks for it."""
+    extras = [] if _applies(requirement) else _extras(requirement, distribution)
+    return f"pip install '{distribution.name}[{extras[0]}]'" if extras else f"pip install '{requirement}'"
+
+
+def _extras(requirement: Requirement, distribution: Distribution) -> list[str]:
+    """Returns the extras of a distribution that ask for a requirement, here; those that ask for less come first."""
+    asking = [extra for extra in _facts(distribution).extras if _applies(requirement, extra)]
+    sizes = {extra: sum(_applies(each, extra) for each in _requirements(distribution)) for extra in asking}
+    return sorted(asking, key=lambda extra: sizes[extra])
 
 
 def _who_else(name: str, than: Distribution, discovery: Discovery) -> Iterator[str]:

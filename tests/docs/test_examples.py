@@ -111,7 +111,7 @@ class Environment:
             shutil.copytree(ROOT / name, self.folder / name)
         (self.folder / "wheelhouse").symlink_to(wheelhouse)
         self._bin = folder / "env" / "bin"
-        self._make(folder / "env", folder / "others")
+        self._make(folder / "env")
         dropped = ("PYTHON", "VIRTUAL_ENV", "XDG_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
         self.variables = {
@@ -156,15 +156,13 @@ class Environment:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, "utf-8")
 
-    def _make(self, env: Path, others: Path) -> None:
-        """Makes an environment that sees the packages of the tests' own, except ours."""
+    def _make(self, env: Path) -> None:
+        """Makes an environment with the packages of the tests' own, except ours."""
         venv.create(env, symlinks=True)
-        others.mkdir()
+        site = next(env.glob("lib/python*/site-packages"))
         for entry in Path(sysconfig.get_path("purelib")).iterdir():
             if not entry.name.startswith(("pluginhost", "pluginapi")) and entry.suffix != ".pth":
-                (others / entry.name).symlink_to(entry)
-        site = next(env.glob("lib/python*/site-packages"))
-        (site / "others.pth").write_text(f"{others}\n")
+                (site / entry.name).symlink_to(entry)
         for tool in ("pip", "pytest"):
             script = env / "bin" / tool
             script.write_text(f'#!/bin/sh\nexec "{env}/bin/python" -m {tool} "$@"\n')

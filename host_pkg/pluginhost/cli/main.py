@@ -11,6 +11,7 @@ from pluginhost.cli import output
 from pluginhost.cli.cache import cache
 from pluginhost.cli.call import call
 from pluginhost.cli.check import check
+from pluginhost.cli.doctor import doctor
 from pluginhost.cli.explain import explain
 from pluginhost.cli.info import info
 from pluginhost.cli.list import list_
@@ -43,7 +44,7 @@ class _Group(click.Group):
 
 @click.group(
     cls=_Group,
-    commands=[list_, info, check, call, new, explain, cache],
+    commands=[list_, info, check, doctor, call, new, explain, cache],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(None, "-V", "--version", package_name="pluginhost", message="%(prog)s %(version)s")

@@ -1,0 +1,88 @@
+"""`pluginhost doctor`: what is wrong in this environment, and how to mend it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from pluginhost.cli import output
+from pluginhost.cli.options import plugin_options
+from pluginhost.errors import escape
+
+if TYPE_CHECKING:
+    from pluginhost.discovery import Discovery
+    from pluginhost.doctor import Diagnosis
+    from pluginhost.probe import Report
+    from pluginhost.survey import Row
+
+TIMEOUT = 60.0
+"""Seconds that a first load may take."""
+
+
+@click.command()
+@click.option("--load", is_flag=True, help="Load each plugin too, in a process of its own.")
+@click.option("--strict", is_flag=True, help="Exit 1 with warnings too.")
+@plugin_options
+def doctor(group: str, api: str | None, plugin_dirs: tuple[str, ...], as_json: bool, load: bool, strict: bool) -> int:
+    """Examines all that bears upon plugins, and tells how to mend what is wrong; exits 1 with an error."""
+    from pluginhost import discovery  # the other subcommands start without what only this one needs
+    from pluginhost.index import absolute
+    from pluginhost.plugin_dirs import PluginDirs
+
+    dirs = PluginDirs(absolute(plugin_dirs), api)
+    found = discovery.discover(group, api, unpacked=dirs.path)
+    found.findings += dirs.findings
+    sys.path += [entry for entry in dirs.path if entry in found.origins()]  # for the processes of first loads
+    diagnosis = _examine(found, group, api, load=load, folders=len(plugin_dirs))
+    if as_json:
+        output.write_json(diagnosis.to_dict())
+    else:
+        _write(diagnosis)
+    return 1 if diagnosis.state == "error" or (strict and diagnosis.state == "warning") else 0
+
+
+def _examine(found: Discovery, group: str, api: str | None, *, load: bool, folders: int) -> Diagnosis:
+    from pluginhost.doctor import examine
+
+    if not load:
+        return examine(found, group, api, folders=folders)
+    from pluginhost import identity, probe
+
+    def first_load(row: Row) -> Report:
+        known = identity.import_contracts(api)
+        wanted = [name for name in ("Plugin", *(row.contracts or ())) if name in known]
+        return probe.first_load(row.candidate, api, wanted, seconds=TIMEOUT, makes=api is not None)
+
+    if not sys.stderr.isatty():
+        return examine(found, group, api, first_load, folders=folders)
+    from rich.console import Console  # a pipe does without it
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("loading", total=len(found.candidates))
+        return examine(found, group, api, first_load, lambda: progress.advance(task), folders)
+
+
+def _write(diagnosis: Diagnosis) -> None:
+    width = max(len(check.title) for check in diagnosis.checks)
+    for check in diagnosis.checks:
+        output.write(escape(f"{check.state:<9}{check.title:<{width}}  {check.extent}"))
+    if diagnosis.plugins:
+        output.write("")
+        output.write_columns(
+            ("PLUGIN", "DISTRIBUTION", "VERSION", "REACHED", "STATE", "SECONDS"),
+            [
+                (
+                    verdict.row.name,
+                    verdict.row.distribution,
+                    verdict.row.version,
+                    verdict.reached,
+                    verdict.state,
+                    f"{verdict.seconds:.2f}",
+                )
+                for verdict in diagnosis.plugins
+            ],
+        )
+    output.write_findings(("", finding) for check in diagnosis.checks for finding in check.findings)
