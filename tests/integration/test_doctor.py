@@ -467,7 +467,7 @@ threading.Thread(target=threading.Event().wait, name="zoo", daemon=True).start()
     env.install(forge.wheel("zoo-habit", {"zoo_habit.py": source}, 'habit = "zoo_habit:New"'))
     habit = verdicts(env, status=0)["habit"]
     assert (habit["reached"], habit["state"]) == ("usable", "warning")
-    assert {finding["code"] for finding in habit["findings"]} == {"import-habit", "threads-started"}
+    assert {finding["code"] for finding in habit["findings"]} == {"import-habit", "work-begun"}
     messages = " ".join(finding["message"] for finding in habit["findings"])
     for told in (f"its import reads files: {read}", "its import opens sockets: ", "started the threads zoo"):
         assert told in messages
