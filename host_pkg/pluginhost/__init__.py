@@ -14,6 +14,7 @@ discovery      symbols                       what is installed; what a module of
 survey                                       distributions, candidates, rows
 index          metadata, archives            the cache; the files that are read
 process        interrupts, config            what plugins must leave alone; Ctrl-C; the settings
+watched                                      what that is, and how it is put back
 errors         catalogue                     what goes wrong, and every code
 ```
 """

@@ -1,59 +1,17 @@
-"""What of the process a plugin must leave as it found it: a change is told, and undone where it can be.
-
-Changes are of two kinds. Real libraries register exit functions, filter warnings or add finders when they are
-imported: such is told. What takes the process out of its application's hands (signals, the environment, the working
-folder, streams, hooks, limits, functions of the standard library) is grave, and refuses a plugin at first sight.
-"""
+"""What of the process a plugin must leave as it found it: a change is told, and undone where it can be."""
 
 from __future__ import annotations
 
-import _locale
-import atexit
-import builtins
 import contextlib
-import faulthandler
-import gc
-import os
-import signal
 import sys
-import threading
-import warnings
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pluginhost.watched import Functions, everything, is_same
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    Read = Callable[[], Any]
-    Write = Callable[[Any], object]
-
-try:
-    import resource
-except ImportError:  # Windows has no limits of this kind
-    resource = None  # type: ignore[assignment]
-
-_HOOKS = {
-    "sys.excepthook": (sys, "excepthook"),
-    "sys.displayhook": (sys, "displayhook"),
-    "sys.unraisablehook": (sys, "unraisablehook"),
-    "sys.breakpointhook": (sys, "breakpointhook"),
-    "sys.stdin": (sys, "stdin"),
-    "sys.stdout": (sys, "stdout"),
-    "sys.stderr": (sys, "stderr"),
-    "threading.excepthook": (threading, "excepthook"),
-}
-
-_GUARDED = (
-    "builtins", "importlib", "inspect", "io", "json", "logging", "ntpath", "os", "pathlib", "pickle", "posixpath",
-    "socket", "subprocess", "sys", "threading", "time", "_frozen_importlib", "_frozen_importlib_external",
-)  # fmt: skip
-"""Modules whose functions everybody calls; those of them that are imported are watched, and the host's own."""
-
-_CLASSES = ("Thread", "Path", "Logger", "PathFinder", "FileFinder", "SourceFileLoader", "Popen")
-"""Classes of theirs whose methods are watched."""
-
-_OBEYED = ("PYTHON", "LD_", "DYLD_", "LC_", "LANG", "PATH", "HOME", "TMPDIR", "TZ", "XDG_")
-"""How the names of variables begin by which the interpreter, the loader or the system is steered."""
+    from pluginhost.watched import Read
 
 
 class Change(NamedTuple):
@@ -68,34 +26,25 @@ class Change(NamedTuple):
     is_grave: bool
 
 
-class _Watched(NamedTuple):
-    """Something that is watched: how it is read, how it is put back, and whether a change of it is grave."""
-
-    name: str
-    read: Read
-    write: Write
-    is_grave: Callable[[Any, Any], bool]
-
-
 class ProcessState:
     """What the process was like when this was made."""
 
     __slots__ = ("_values",)
 
     def __init__(self) -> None:
-        self._values = {each.name: _value(each.read) for each in _watched()}
+        self._values = {each.name: _value(each.read) for each in everything()}
 
     def restore(self) -> Iterator[Change]:
         """Yields what has changed since; all of it is put back where that can be."""
-        for name, read, write, is_grave in _watched():
+        for name, read, write, is_grave in everything():
             if name not in self._values:
                 continue  # of a module that was imported since: nobody else has set it
             before = self._values[name]
-            if _is_same(before, after := _value(read)):
+            if is_same(before, after := _value(read)):
                 continue
             with contextlib.suppress(BaseException):  # what a plugin put there may raise even while it is replaced
                 write(before)
-            undone = _is_same(before, _value(read))
+            undone = is_same(before, _value(read))
             what = f"{name} ({_difference(before, after)}), " + ("undone" if undone else "which stays so")
             yield Change(what, is_grave(before, after))
 
@@ -125,308 +74,11 @@ class Modules:
         self.changed += changed
 
 
-def _watched() -> Iterator[_Watched]:
-    """Yields everything that is watched."""
-    lists = {"path": _set_list, "argv": _set_list, "path_hooks": _set_list, "meta_path": _keep_added_finders}
-    for name, write in lists.items():
-        yield _Watched(f"sys.{name}", partial(_list, name), partial(write, name), _never)
-    yield _Watched("os.environ", _environment, _set_environment, _is_obeyed)
-    yield _Watched("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, _never)
-    yield _Watched("sys.setprofile", sys.getprofile, sys.setprofile, _always)
-    yield _Watched("sys.settrace", sys.gettrace, sys.settrace, _always)
-    yield _Watched("threading.setprofile", threading.getprofile, threading.setprofile, _always)
-    yield _Watched("threading.settrace", threading.gettrace, threading.settrace, _always)
-    if hasattr(os, "nice"):
-        yield _Watched("the priority", partial(os.nice, 0), _nothing, _always)
-    yield _Watched("the working folder", _working_folder, os.chdir, _always)
-    yield _Watched("the umask", _umask, os.umask, _always)
-    for name, (owner, attribute) in _HOOKS.items():
-        read, write = partial(getattr, owner, attribute, None), partial(setattr, owner, attribute)
-        yield _Watched(name, read, write, _always)
-    for name in ("stdin", "stdout", "stderr"):
-        yield _Watched(f"whether sys.{name} is closed", partial(_is_closed, name), _nothing, _always)
-    yield _Watched("Python's own functions", _functions, _set_functions, _always)
-    yield from _signals()
-    yield from _limits()
-    yield from _settings()
-
-
-def _signals() -> Iterator[_Watched]:
-    if threading.current_thread() is threading.main_thread():  # no other may set a handler
-        for number in sorted(signal.valid_signals()):
-            read, write = partial(signal.getsignal, number), partial(signal.signal, number)
-            yield _Watched(f"the handler of signal {int(number)}", read, write, _always)
-    if hasattr(signal, "pthread_sigmask"):
-        yield _Watched("the blocked signals", _blocked_signals, _block_signals, _always)
-    if hasattr(signal, "setitimer"):
-        for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-            yield _Watched(f"interval timer {int(which)}", partial(_is_running, which), partial(_stop, which), _always)
-
-
-def _limits() -> Iterator[_Watched]:
-    if resource is not None:
-        limits = {getattr(resource, name): name for name in reversed(dir(resource)) if name.startswith("RLIMIT_")}
-        for number, limit in limits.items():  # one has two names
-            yield _Watched(limit, partial(resource.getrlimit, number), partial(resource.setrlimit, number), _always)
-
-
-def _settings() -> Iterator[_Watched]:
-    """Yields settings of the interpreter and of modules that are imported, as real libraries change them too."""
-    yield _Watched("the warnings filters", _filters, _keep_added_filters, _never)
-    yield _Watched("exit functions", exit_functions, _nothing, _fewer)
-    yield _Watched("the names of builtins", _builtins, _nothing, _never)
-    yield _Watched("the threads' stack size", threading.stack_size, threading.stack_size, _never)
-    yield _Watched("the locale", partial(_locale.setlocale, _locale.LC_ALL), _set_locale, _never)
-    yield _Watched("garbage collection", gc.isenabled, _switch(gc.enable, gc.disable), _never)
-    yield _Watched("its thresholds", gc.get_threshold, lambda before: gc.set_threshold(*before), _never)
-    yield _Watched("its callbacks", lambda: [_Object(gc.callbacks), *gc.callbacks], _set_callbacks, _never)
-    yield _Watched("the switch interval", sys.getswitchinterval, sys.setswitchinterval, _never)
-    yield _Watched("the digits of an int", sys.get_int_max_str_digits, sys.set_int_max_str_digits, _never)
-    for name in ("dont_write_bytecode", "pycache_prefix", "executable"):
-        yield _Watched(f"sys.{name}", partial(getattr, sys, name, None), partial(setattr, sys, name), _never)
-    yield _Watched("faulthandler", faulthandler.is_enabled, _switch(faulthandler.enable, faulthandler.disable), _never)
-    if module := sys.modules.get("_tracemalloc"):
-        yield _Watched("tracemalloc", module.is_tracing, _switch(module.start, module.stop), _never)
-    if module := sys.modules.get("_socket"):
-        read, write = module.getdefaulttimeout, module.setdefaulttimeout
-        yield _Watched("the sockets' timeout", read, write, _never)
-    module = sys.modules.get("random")
-    if module and threading.active_count() == 1:  # other threads may want numbers meanwhile
-        yield _Watched("the random numbers' state", partial(_Hidden.of, module.getstate), module.setstate, _never)
-    if module := sys.modules.get("decimal"):
-        read, write = partial(_decimal, module), partial(_set_decimal, module)
-        yield _Watched("the decimal context", read, write, _never)
-    if module := sys.modules.get("logging"):
-        for name in ("", "pluginhost"):
-            read, write = partial(_logger, module, name), partial(_set_logger, module, name)
-            yield _Watched(f"the {name or 'root'} logger", read, write, _never)
-
-
-def _always(before: Any, after: Any) -> bool:
-    return True
-
-
-def _never(before: Any, after: Any) -> bool:
-    return False
-
-
-def _fewer(before: Any, after: Any) -> bool:
-    return type(after) is int and after < before
-
-
-def _nothing(before: Any) -> None:
-    """What cannot be undone stays."""
-
-
-def _switch(on: Callable[[], object], off: Callable[[], object]) -> Write:
-    return lambda was_on: on() if was_on else off()
-
-
-def _is_running(timer: int) -> bool:
-    return signal.getitimer(timer)[0] > 0
-
-
-def _stop(timer: int, _: bool) -> None:
-    signal.setitimer(timer, 0)
-
-
-def _is_closed(stream: str) -> bool:
-    return getattr(getattr(sys, stream, None), "closed", False) is True
-
-
-def _functions() -> _Functions:
-    """Returns the functions and classes of the guarded modules that are imported, and their methods, by owner."""
-    names = [*_GUARDED, *(name for name in list(sys.modules) if type(name) is str and name.startswith("pluginhost"))]
-    modules = [module for name in names if type(module := sys.modules.get(name)) is type(sys)]
-    owners: list[Any] = [*modules]
-    owners += [cls for module in modules for key in _CLASSES if type(cls := vars(module).get(key)) is type]
-    return _Functions(
-        ((f"{owner.__name__}.{key}", owner), (value, getattr(value, "__code__", None)))
-        for owner in owners
-        for key, value in vars(owner).items()
-        if (callable(value) or type(value) in (classmethod, staticmethod)) and key not in _NOT_FUNCTIONS
-    )
-
-
-def _set_functions(before: _Functions) -> None:
-    for (name, owner), (function, code) in before.items():
-        if vars(owner).get(key := name.rpartition(".")[2]) is not function:
-            setattr(owner, key, function)
-        if code is not None and function.__code__ is not code:
-            function.__code__ = code
-
-
-# Watched apart; and the last result of an interactive interpreter.
-_NOT_FUNCTIONS = {name.rpartition(".")[2] for name in _HOOKS} | {"_"}
-
-
-def exit_functions() -> int:
-    """Returns how many functions wait for the process's end, without those that the standard library registers."""
-    known = ("logging", "multiprocessing.util")
-    weak = getattr(sys.modules.get("weakref"), "finalize", None)
-    own = sum(name in sys.modules for name in known) + bool(getattr(weak, "_registered_with_atexit", False))
-    return atexit._ncallbacks() - own
-
-
-def _builtins() -> tuple[str, ...]:
-    return tuple(sorted(vars(builtins)))
-
-
-def _blocked_signals() -> list[Any]:
-    return [None, *sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))]
-
-
-def _block_signals(before: list[Any]) -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, before[1:])
-
-
 def _value(read: Read) -> Any:
     try:
         return read()
     except BaseException as exc:  # signal.getsignal compares the handler, which may raise
         return exc
-
-
-def _list(name: str) -> list[Any]:
-    """Returns a list of `sys` and, first, which object it is."""
-    found = getattr(sys, name, None)
-    return [_Object(found), *(found if type(found) is list else ())]
-
-
-def _set_list(name: str, before: list[Any]) -> None:
-    before[0].value[:] = before[1:]
-    setattr(sys, name, before[0].value)
-
-
-def _keep_added_finders(name: str, before: list[Any]) -> None:
-    """Puts removed finders back; those that were added stay, since modules of a library may hang on them."""
-    added = [finder for finder in _list(name)[1:] if not any(finder is own for own in before)]
-    _set_list(name, [*before, *added])
-
-
-def _filters() -> list[Any]:
-    """Returns the filters of warnings and, first, the list that holds them."""
-    return [_Object(warnings.filters), *warnings.filters]
-
-
-def _keep_added_filters(before: list[Any]) -> None:
-    """Puts removed filters back; added ones stay, for a library's sake, but not those for all warnings."""
-    own = before[1:]
-    added = [each for each in list(warnings.filters) if each not in own and each[1:4] != (None, Warning, None)]
-    filters: list[Any] = before[0].value
-    filters[:] = [*added, *own]
-    warnings.filters = filters
-    with warnings.catch_warnings():  # on leaving it, what was cached by the filters is forgotten
-        pass
-
-
-def _set_callbacks(before: list[Any]) -> None:
-    gc.callbacks[:] = before[1:]
-
-
-def _set_locale(before: str) -> None:
-    _locale.setlocale(_locale.LC_ALL, before)
-
-
-def _decimal(module: Any) -> str:
-    return repr(module.getcontext())
-
-
-def _set_decimal(module: Any, before: str) -> None:
-    module.setcontext(eval(before, {**vars(module)}))  # its repr is the call that makes it
-
-
-def _logger(module: Any, name: str) -> list[Any]:
-    logger = module.getLogger(name)
-    what = [logger.level, logger.disabled, logger.propagate, module.root.manager.disable, tuple(logger.filters)]
-    return [_Object(logger.handlers), *what, *logger.handlers]
-
-
-def _set_logger(module: Any, name: str, before: list[Any]) -> None:
-    logger = module.getLogger(name)
-    handlers, level, logger.disabled, logger.propagate, module.root.manager.disable, filters, *own = before
-    logger.filters[:] = filters
-    logger.handlers = handlers.value
-    logger.handlers[:] = own
-    logger.setLevel(level)  # what each logger holds for enabled is forgotten
-
-
-class _Object:
-    """An object, by identity."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class _Functions(dict[tuple[str, Any], tuple[Any, Any]]):
-    """Functions and their code, by name and owner; those that came with an import since are no change."""
-
-    def replaced_in(self, after: _Functions) -> list[str]:
-        """Returns the names of those that are others now."""
-        none = (None, None)
-        return [
-            name[0]
-            for name, (function, code) in self.items()
-            if (now := after.get(name, none))[0] is not function or now[1] is not code
-        ]
-
-
-class _Hidden(tuple[Any, ...]):
-    """A value of Python's own that is too long to be shown."""
-
-    __slots__ = ()
-
-    @classmethod
-    def of(cls, read: Read) -> _Hidden:
-        return cls(read())
-
-    def __str__(self) -> str:
-        return "another"
-
-
-def _environment() -> dict[Any, Any]:
-    """Returns the environment and, under no name, which object it is."""
-    found = os.environ
-    return {None: _Object(found)} | (dict(found) if isinstance(found, os._Environ) else {})
-
-
-def _set_environment(before: dict[Any, Any]) -> None:
-    os.environ = before[None].value  # noqa: B003 - a plugin put another object in its place
-    for name in os.environ.keys() - before.keys():
-        del os.environ[name]
-    os.environ.update({name: value for name, value in before.items() if name is not None})
-
-
-def _is_obeyed(before: Any, after: Any) -> bool:
-    """Returns whether more has changed than that variables were added which steer only their own library."""
-    if type(before) is not dict or type(after) is not dict:
-        return True
-    keys = [key for key in before.keys() | after.keys() if not _is_same(before.get(key), after.get(key))]
-    return any(key in before or key is None or str(key).startswith(_OBEYED) for key in keys)
-
-
-def _is_same(before: object, after: object) -> bool:
-    """Returns whether two values are the same, asking none of them but those of Python's own types."""
-    if before is after:
-        return True
-    if type(before) is not type(after):
-        return False
-    if isinstance(before, _Object) and isinstance(after, _Object):
-        return before.value is after.value
-    if isinstance(before, _Functions) and isinstance(after, _Functions):
-        return not before.replaced_in(after)
-    if isinstance(before, _Hidden):
-        return before == after
-    if isinstance(before, list | tuple) and isinstance(after, list | tuple):
-        return len(before) == len(after) and all(map(_is_same, before, after))
-    if isinstance(before, dict) and isinstance(after, dict):
-        return before.keys() == after.keys() and all(_is_same(before[key], after[key]) for key in before)
-    return type(before) in _PLAIN and before == after
-
-
-_PLAIN = (str, bytes, int, float, bool, signal.Handlers, signal.Signals)
 
 
 def _shown(value: object) -> str:
@@ -436,30 +88,17 @@ def _shown(value: object) -> str:
         return f"a {type(value).__name__} that cannot be printed"
 
 
-def _working_folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it was removed
-        return ""
-
-
-def _umask() -> int:
-    value = os.umask(0o077)  # there is no way to ask without setting it
-    os.umask(value)
-    return value
-
-
 def _difference(before: object, after: object) -> str:
-    if isinstance(before, _Functions) and isinstance(after, _Functions):
+    if isinstance(before, Functions) and isinstance(after, Functions):
         return ", ".join(sorted(before.replaced_in(after)))
     if isinstance(before, dict) and isinstance(after, dict):
-        keys = [key for key in before.keys() | after.keys() if not _is_same(before.get(key), after.get(key))]
+        keys = [key for key in before.keys() | after.keys() if not is_same(before.get(key), after.get(key))]
         return ", ".join(sorted("another object" if key is None else key for key in keys))
     if isinstance(before, list) and isinstance(after, list):
-        if not _is_same(before[0], after[0]):
+        if not is_same(before[0], after[0]):
             return "another object"
-        added = [item for item in after if not any(_is_same(item, other) for other in before)]
-        removed = [item for item in before if not any(_is_same(item, other) for other in after)]
+        added = [item for item in after if not any(is_same(item, other) for other in before)]
+        removed = [item for item in before if not any(is_same(item, other) for other in after)]
         return (
             "; ".join(
                 f"{what} {', '.join(map(_shown, items))}"

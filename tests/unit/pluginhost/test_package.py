@@ -42,6 +42,7 @@ def test_imports_point_down() -> None:
     floors = [
         {"catalogue"},
         {"errors"},
+        {"watched"},
         {"archives", "config", "index", "interrupts", "metadata", "process"},
         {"survey"},
         {"discovery", "searchpath", "symbols", "verdicts"},
