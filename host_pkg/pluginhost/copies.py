@@ -225,9 +225,11 @@ def _archived(distribution: Distribution, path: str) -> Iterable[str]:
         return _members(f"{distribution.origin}{os.sep}{path}")
     import zipfile
 
+    from pluginhost import archives  # most plugins hold none
+
     try:
-        with zipfile.ZipFile(distribution.origin) as wheel, wheel.open(path) as inner, zipfile.ZipFile(inner) as opened:
-            return opened.namelist()
+        with zipfile.ZipFile(distribution.origin) as wheel, wheel.open(path) as inner:
+            return archives.names(inner)
     except Exception:  # as in _members
         return ()
 

@@ -213,8 +213,12 @@ class Discovery:
             data = self._read_file(info, file, sign=sign)
         else:
             try:
+                if _inflated(info, file) > _limit(file):
+                    raise OSError(f"it has more than {_limit(file):,} bytes")
                 text = info.read_text(file)
             except KeyboardInterrupt:
+                raise
+            except OSError:
                 raise
             except BaseException as exc:  # an archive may be damaged in many ways, and a finder do what it likes
                 raise OSError(describe(exc)) from exc
@@ -367,6 +371,16 @@ class Discovery:
 
 def _limit(file: str) -> int:
     return RECORD_LIMIT if file == "RECORD" else FILE_LIMIT
+
+
+def _inflated(info: Foreign, file: str) -> int:
+    """Returns how large a metadata file in an archive would be, before it is read; 0 where that cannot be told."""
+    place = getattr(info, "_path", None)
+    try:
+        size: int = place.root.getinfo(f"{place.at}{file}").file_size  # type: ignore[union-attr]
+    except (AttributeError, KeyError):
+        return 0
+    return size
 
 
 def _place(info: str | Foreign) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
+import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,19 @@ def found(*path: Path) -> list[tuple[str, str, str]]:
 @given(st.text("aB1-_.", max_size=12))
 def test_names_are_normalised_as_importlib_metadata_does(name: str) -> None:
     assert discovery.normalize(name) == importlib.metadata.Prepared.normalize(name)  # type: ignore[attr-defined]
+
+
+def test_metadata_that_would_be_too_large_is_not_read_out_of_an_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb-1.0.dist-info/METADATA", "Name: bomb\nVersion: 1.0\n")
+        archive.writestr("bomb-1.0.dist-info/entry_points.txt", b" " * (discovery.FILE_LIMIT * 64))
+    tracemalloc.start()
+    try:
+        survey = discovery.discover(GROUP, path=[str(tmp_path / "archive.zip")])
+        assert tracemalloc.get_traced_memory()[1] < discovery.FILE_LIMIT * 8
+    finally:
+        tracemalloc.stop()
+    assert [finding.code for finding in survey.findings] == ["metadata-unreadable"]
 
 
 def test_the_first_distribution_of_a_name_on_the_path_shadows_the_others(tmp_path: Path) -> None:
