@@ -39,7 +39,7 @@ class PluginManager:
         plugins: "Mapping[str, Mapping[str, object]] | None" = None,
         plugin_dirs: "Sequence[str | PathLike[str]]" = (),
         probe: "When" = "new",
-        probe_timeout: float = 30.0,
+        probe_timeout: float = 20.0,
     ) -> None:
         """Makes a manager; nothing is searched or imported yet.
 
@@ -61,7 +61,7 @@ class PluginManager:
         self.api = api
         self.probe = probe
         self.probe_timeout = probe_timeout
-        if probe != "new" or probe_timeout != 30.0:
+        if probe != "new" or probe_timeout != 20.0:
             from pluginhost.config import require_probe
 
             require_probe(probe, probe_timeout)

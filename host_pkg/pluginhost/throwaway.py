@@ -226,9 +226,9 @@ class _Watch:
         begun = []
         if more := _thread._count() - self._count:
             names = [_shown(thread) for thread in threading.enumerate() if thread not in self._threads]
-            begun.append(f"started {more} threads ({', '.join(names) or 'without names'})")
+            begun.append(f"started threads: {', '.join(names) or more}")
         if more := len(now.keys() - self._descriptors.keys()):
-            begun.append(f"left {more} files, sockets or pipes open")
+            begun.append(f"left files, sockets or pipes open: {more}")
         if begun:
             yield _finding("work-begun", of, " and ".join(begun), f"{author}: work begins in `init`")
 

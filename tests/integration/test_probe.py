@@ -36,6 +36,11 @@ with PluginManager(probe=sys.argv[1], probe_timeout=float(sys.argv[2])) as manag
 """
 
 
+def _obey_interrupts() -> None:
+    """A shell that runs the tests in the background has them ignore SIGINT, and all that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Host:
     """A host in a process of its own, over the forge's folder."""
 
@@ -57,6 +62,7 @@ class Host:
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,
+            preexec_fn=_obey_interrupts,
         )
 
     def __call__(self, probe: str = "new", seconds: float = 30) -> tuple[str, int]:

@@ -59,7 +59,7 @@ class Case:
     needs: str = ""
     also: str = ""
     probe: Literal["new", "never"] = "new"
-    probe_timeout: float = 30.0
+    probe_timeout: float = 20.0
 
     def __str__(self) -> str:
         return f"{self.family}: {self.name}"

@@ -38,7 +38,7 @@ for _code, _deeds in DEEDS.items():
             STAGES[_code],
             needs=needs(_deed),
             also=ALSO.get(_title, ""),
-            probe_timeout=HANG if _code in ("probe-hung", "exit-disturbed") else 30.0,
+            probe_timeout=HANG if _code in ("probe-hung", "exit-disturbed") else 20.0,
         )
 
 # ------------------------------------------------------------------------------------------------- what New cannot take
@@ -164,7 +164,7 @@ for _title, _attribute, _code in [
         f"{HEAD}class Bad(Greeter):\n    lang = property(lambda self: {_attribute})\n    def greet(self, name): return name\n{NEW}",
         _code,
         STAGES[_code],
-        probe_timeout=HANG if _code == "probe-hung" else 30.0,
+        probe_timeout=HANG if _code == "probe-hung" else 20.0,
         needs="posix",
     )
 for _title, _source in {

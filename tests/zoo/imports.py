@@ -39,7 +39,7 @@ for _code, _deeds in DEEDS.items():
             STAGES[_code],
             needs=needs(_deed),
             also=ALSO.get(_title, ""),
-            probe_timeout=HANG if _code in ("probe-hung", "exit-disturbed") else 30.0,
+            probe_timeout=HANG if _code in ("probe-hung", "exit-disturbed") else 20.0,
         )
 
 # ---------------------------------------------------------------------------------------------------- what is missing
@@ -254,7 +254,7 @@ for _title, _deed, _code in [
     ("raises a BaseException", "raise BaseException", "symbol-missing"),
     ("does nothing", "pass", ""),
 ]:
-    _options = {"probe_timeout": HANG if _code == "probe-hung" else 30.0, "needs": needs(_deed)}
+    _options = {"probe_timeout": HANG if _code == "probe-hung" else 20.0, "needs": needs(_deed)}
     _at = "lookup" if _code == "symbol-missing" else STAGES[_code]
     add(
         f"has a property on the way to its factory that {_title}",
