@@ -473,6 +473,14 @@ threading.Thread(target=threading.Event().wait, name="zoo", daemon=True).start()
         assert told in messages
 
 
+def test_a_group_whose_plugins_are_not_pinned_has_no_api(env: Environment) -> None:
+    checks = [check["title"] for check in json.loads(env("--group", "console_scripts", "--json").stdout)["checks"]]
+    assert "pins" not in checks
+    asked = env("--group", "console_scripts", "--api", "pluginapi", "--json")
+    assert "pins" in [check["title"] for check in json.loads(asked.stdout)["checks"]]
+    assert "pin-missing" in asked.stdout
+
+
 def test_what_is_refused_is_not_loaded(env: Environment, forge: Forge, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     source = f"open({str(mark)!r}, 'w').close()\n{GREETER}"

@@ -6,9 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from pluginhost.cli import output
-from pluginhost.cli.options import plugin_options
+from pluginhost.cli.options import GROUP, plugin_options
 from pluginhost.errors import escape
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def doctor(group: str, api: str | None, plugin_dirs: tuple[str, ...], as_json: b
     dirs = PluginDirs(absolute(plugin_dirs), api)
     found = discovery.discover(group, api, unpacked=dirs.path)
     found.findings += dirs.findings
+    if _is_left_out("api") and not _is_bound(found, group):
+        api = found.api = None
     sys.path += [entry for entry in dirs.path if entry in found.origins()]  # for the processes of first loads
     diagnosis = _examine(found, group, api, load=load, folders=len(plugin_dirs))
     if as_json:
@@ -41,6 +44,25 @@ def doctor(group: str, api: str | None, plugin_dirs: tuple[str, ...], as_json: b
     else:
         _write(diagnosis)
     return 1 if diagnosis.state == "error" or (strict and diagnosis.state == "warning") else 0
+
+
+def _is_left_out(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT
+
+
+def _is_bound(found: Discovery, group: str) -> bool:
+    """Returns whether a group has an API: it is the host's own, or plugins of it were stamped or are all pinned.
+
+    That some are pinned says little: a plugin's distribution may have entry points of other groups.
+    """
+    from pluginhost.requirements import pins
+
+    stamped = any(
+        (group, each.name) in each.distribution.facts.manifest.plugins
+        for each in found.candidates
+        if each.distribution.facts and each.distribution.facts.manifest
+    )
+    return group == GROUP or stamped or all(found.api and pins(each, found.api) for each in found.candidates)
 
 
 def _examine(found: Discovery, group: str, api: str | None, *, load: bool, folders: int) -> Diagnosis:

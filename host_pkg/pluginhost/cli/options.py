@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 TRACEBACK = "pluginhost.traceback"
 
+GROUP = "pluginhost.plugins"
+"""The entry-point group where none is named."""
+
 
 def plugin_options(command: F) -> F:
     """Adds `--group`, `--api`, `--plugin-dir`, `--json` and `--traceback` to a command."""
@@ -34,7 +37,7 @@ def plugin_options(command: F) -> F:
             help="The API package that host and plugins share; none for a group that has no API.",
         ),
         click.option(
-            "--group", default="pluginhost.plugins", metavar="GROUP", show_default=True, help="The entry-point group."
+            "--group", default=GROUP, metavar="GROUP", show_default=True, help="The entry-point group."
         ),
     ):  # fmt: skip
         command = option(command)
@@ -43,7 +46,7 @@ def plugin_options(command: F) -> F:
 
 def complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str | CompletionItem]:
     """Returns the installed plugins' names that begin as what was typed."""
-    group, plugin_dirs = ctx.params.get("group") or "pluginhost.plugins", ctx.params.get("plugin_dirs") or ()
+    group, plugin_dirs = ctx.params.get("group") or GROUP, ctx.params.get("plugin_dirs") or ()
     survey = PluginManager(group, None, plugin_dirs=plugin_dirs).survey()
     return [row.name for row in survey if row.name.startswith(incomplete)]
 
