@@ -2,7 +2,7 @@
 
 A verdict is kept beside the index of surveys, under what the plugin was made of: the RECORD of a distribution that was
 installed from a wheel, and the times and sizes of every source of an editable one. One that speaks against the plugin
-counts only until anything on the search path changes, since what mends it may be another distribution.
+counts only until something is installed or removed, since what mends it may be another distribution.
 """
 
 from __future__ import annotations
@@ -100,8 +100,15 @@ def _path(key: list[object]) -> str:
 
 
 def _environment() -> list[tuple[str, Signature]]:
-    """Returns what the search path is like: an install or uninstall changes one of its folders."""
-    return [(entry, index.signature(entry)) for entry in index.search_path()]
+    """Returns what the folders of installed distributions are like: an install or uninstall changes one of them."""
+    return [(entry, index.signature(entry)) for entry in index.search_path() if _has_distributions(entry)]
+
+
+def _has_distributions(entry: str) -> bool:
+    try:
+        return any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(entry))
+    except OSError:
+        return False
 
 
 def _sources(place: str) -> Iterator[str]:

@@ -46,6 +46,8 @@ class Host:
 
     def __init__(self, forge: Forge, folder: Path) -> None:
         self.count = folder / "count"
+        self.script = HOST
+        self.folder = folder
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -56,7 +58,8 @@ class Host:
     def start(self, probe: str = "new", seconds: float = 30) -> subprocess.Popen[str]:
         """Returns the host's process."""
         return subprocess.Popen(
-            [sys.executable, "-c", HOST, probe, str(seconds)],
+            [sys.executable, "-c", self.script, probe, str(seconds)],
+            cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -105,6 +108,13 @@ def test_a_good_plugin_pays_once(forge: Forge, host: Host) -> None:
     assert host("never") == ("some Ada", 1)
 
 
+def test_a_known_plugin_needs_nothing_of_what_tries_first_loads(forge: Forge, host: Host) -> None:
+    forge.plugin("some")
+    host.script += 'print(*sorted({"pluginhost.probe", "msgspec"} & {*sys.modules}))'
+    assert host()[0] == "some Ada\nmsgspec pluginhost.probe"
+    assert host()[0] == "some Ada"
+
+
 def test_a_wheel_of_another_content_is_new(forge: Forge, host: Host) -> None:
     forge.plugin("some", COUNT + GREETER)
     assert host()[1] == 2
@@ -139,7 +149,9 @@ def test_what_ends_the_process_is_refused_and_remembered(forge: Forge, host: Hos
     assert host() == ("probe-crashed", 1)
     assert host() == ("probe-crashed", 0), "the verdict is known"
     forge.site.joinpath("zoo_other.py").write_text("")
-    assert host() == ("probe-crashed", 1), "another file on the path may have mended it"
+    assert host() == ("probe-crashed", 1), "what was installed may have mended it"
+    forge.folder.joinpath("notes.txt").write_text("")
+    assert host() == ("probe-crashed", 0), "the program's own folder is no place of installs"
 
 
 def test_the_command_forgets_verdicts(forge: Forge, host: Host) -> None:
