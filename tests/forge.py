@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -32,6 +33,12 @@ class Some(Greeter):
 def New() -> Some:
     return Some()
 """
+
+
+def obey_signals() -> None:
+    """Makes a new process obey what a shell has those ignore that it runs in the background, and all that they start."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP) if os.name == "posix" else ():
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Forge:

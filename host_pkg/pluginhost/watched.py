@@ -18,6 +18,7 @@ import sys
 import threading
 import warnings
 from functools import partial
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def everything() -> Iterator[Watched]:
     yield Watched("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, _never)
     yield Watched("sys.setprofile", sys.getprofile, sys.setprofile, _always)
     yield Watched("sys.settrace", sys.gettrace, sys.settrace, _always)
+    if hasattr(sys, "monitoring"):  # where cProfile of later Pythons is to be seen
+        yield Watched("sys.monitoring", _monitors, _set_monitors, _always)
     yield Watched("threading.setprofile", threading.getprofile, threading.setprofile, _always)
     yield Watched("threading.settrace", threading.gettrace, threading.settrace, _always)
     if hasattr(os, "nice"):
@@ -87,7 +90,7 @@ def everything() -> Iterator[Watched]:
         yield Watched(name, read, write, _always)
     for name in ("stdin", "stdout", "stderr"):
         yield Watched(f"whether sys.{name} is closed", partial(_is_closed, name), _nothing, _always)
-    yield Watched("Python's own functions", _functions, _set_functions, _always)
+    yield Watched("Python's own functions", Functions, _set_functions, _always)
     yield from _signals()
     yield from _limits()
     yield from _settings()
@@ -172,29 +175,35 @@ def _stop(timer: int, _: bool) -> None:
     signal.setitimer(timer, 0)
 
 
+def _monitors() -> list[Any]:
+    return [None, *(name for number in range(6) if (name := sys.monitoring.get_tool(number)))]  # type: ignore[attr-defined]
+
+
+def _set_monitors(before: list[Any]) -> None:
+    for number in range(6):
+        if sys.monitoring.get_tool(number) not in (None, *before):  # type: ignore[attr-defined]
+            sys.monitoring.set_events(number, 0)  # type: ignore[attr-defined]
+            sys.monitoring.free_tool_id(number)  # type: ignore[attr-defined]
+
+
 def _is_closed(stream: str) -> bool:
     return getattr(getattr(sys, stream, None), "closed", False) is True
 
 
-def _functions() -> Functions:
-    """Returns the functions and classes of the guarded modules that are imported, and their methods, by owner."""
-    names = [*_GUARDED, *(name for name in list(sys.modules) if type(name) is str and name.startswith("pluginhost"))]
-    modules = [module for name in names if type(module := sys.modules.get(name)) is type(sys)]
-    owners: list[Any] = [*modules]
-    owners += [cls for module in modules for key in _CLASSES if type(cls := vars(module).get(key)) is type]
-    return Functions(
-        ((f"{owner.__name__}.{key}", owner), (value, getattr(value, "__code__", None)))
-        for owner in owners
-        for key, value in vars(owner).items()
-        if (callable(value) or type(value) in (classmethod, staticmethod)) and key not in _NOT_FUNCTIONS
-    )
+def _owners() -> Iterator[tuple[str, Any]]:
+    """Yields the guarded modules that are imported, and the classes of theirs whose methods are watched."""
+    for name in (*_GUARDED, *(name for name in list(sys.modules) if type(name) is str and name[:10] == "pluginhost")):
+        module = sys.modules.get(name)
+        if type(module) is ModuleType:
+            yield name, module
+            yield from ((f"{name}.{key}", cls) for key in _CLASSES if type(cls := vars(module).get(key)) is type)
 
 
 def _set_functions(before: Functions) -> None:
-    for (name, owner), (function, code) in before.items():
-        if vars(owner).get(key := name.rpartition(".")[2]) is not function:
-            setattr(owner, key, function)
-        if code is not None and function.__code__ is not code:
+    for _, owner, key, value in before.changed_in(Functions()):
+        setattr(owner, key, value)
+    for function, code in before.codes.items():
+        if function.__code__ is not code:
             function.__code__ = code
 
 
@@ -295,17 +304,45 @@ class Held:
         self.value = value
 
 
-class Functions(dict[tuple[str, Any], tuple[Any, Any]]):
-    """Functions and their code, by name and owner; those that came with an import since are no change."""
+class Functions:
+    """The functions and classes of guarded modules, their methods, and the code of each, at one time.
+
+    What comes with an import later is no change.
+
+    Attributes:
+        names: What each owner named, by the owner's name.
+        codes: The code of each function in Python.
+    """
+
+    __slots__ = ("codes", "names")
+
+    def __init__(self) -> None:
+        self.names = {name: (owner, dict(vars(owner))) for name, owner in _owners()}
+        self.codes = {
+            value: value.__code__
+            for _, names in self.names.values()
+            for value in names.values()
+            if type(value) is FunctionType
+        }
+
+    def changed_in(self, after: Functions) -> Iterator[tuple[str, Any, str, Any]]:
+        """Yields what an owner names otherwise later: the owner's name, the owner, the name, and what it was."""
+        for name, (owner, names) in self.names.items():
+            _, now = after.names.get(name, (owner, {}))
+            for key, value in names.items():
+                # The loop goes over thousands of names: what is dearer is asked of those few that are others.
+                if now.get(key, self) is not value and _is_function(value) and key not in _NOT_FUNCTIONS:
+                    yield name, owner, key, value
 
     def replaced_in(self, after: Functions) -> list[str]:
-        """Returns the names of those that are others now."""
-        none = (None, None)
-        return [
-            name[0]
-            for name, (function, code) in self.items()
-            if (now := after.get(name, none))[0] is not function or now[1] is not code
-        ]
+        """Returns the names of those that are others later, or have another code."""
+        recoded = (function for function, code in self.codes.items() if after.codes.get(function, code) is not code)
+        names = [f"{function.__module__}.{function.__qualname__}" for function in recoded]
+        return names + [f"{name}.{key}" for name, _, key, _ in self.changed_in(after)]
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) or type(value) in (classmethod, staticmethod)
 
 
 class Hidden(tuple[Any, ...]):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from forge import GREETER, Forge
+from forge import GREETER, Forge, obey_signals
 from pluginhost import PluginImportError, PluginManager, PluginProbeError
 from pluginhost.throwaway import MEMORY
 
@@ -34,11 +34,6 @@ with PluginManager(probe=sys.argv[1], probe_timeout=float(sys.argv[2])) as manag
     except PluginHostError as exc:
         print(*[finding.code for finding in (exc.finding, *exc.more)])
 """
-
-
-def _obey_interrupts() -> None:
-    """A shell that runs the tests in the background has them ignore SIGINT, and all that they start."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Host:
@@ -65,7 +60,7 @@ class Host:
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,
-            preexec_fn=_obey_interrupts,
+            preexec_fn=obey_signals,
         )
 
     def __call__(self, probe: str = "new", seconds: float = 30) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from forge import Forge
+from forge import Forge, obey_signals
 from pluginhost.catalogue import CODES
 from zoo import cases, factories, imports
 from zoo.cases import Case
@@ -98,6 +98,7 @@ def run(case: Case, template: Path, folder: Path, known: Path | None) -> subproc
                 "LC_ALL": "C.UTF-8",
             },
             start_new_session=True,
+            preexec_fn=obey_signals,
         )
         try:
             status = driver.wait(SECONDS)
