@@ -69,6 +69,7 @@ _HABITS = {
     "socket.__new__": "opens-sockets",
     "socket.connect": "opens-sockets",
     "_thread.start_new_thread": "starts-threads",
+    "_thread.start_joinable_thread": "starts-threads",  # from 3.13 on
     "open": "reads-files",
 }
 _CODE = (".py", ".pyc", ".so", ".pyd", ".pth", ".zip", ".whl")
@@ -172,21 +173,28 @@ class _Watch:
         self._answer = answer
         self._own = candidate.module.partition(".")[0]
         self._events: list[str] = []
+        self._environment: dict[str, str | None] = {}  # what was set last, through os.environ or past it
         self._exits = atexit._ncallbacks()
         self._threads = set(threading.enumerate())
         self._count = _thread._count()
+        self._threads_begun = 0
         self._descriptors = dict(_descriptors())
         sys.addaudithook(self._heard)
+        if sys.version_info < (3, 12):  # there it raises no audit event
+            threading._start_new_thread = _start_new_thread  # type: ignore[attr-defined]
 
     def _heard(self, event: str, args: tuple[Any, ...]) -> None:
+        if event.startswith("_thread.start_"):
+            self._threads_begun += 1
         if event in _FORKS and not self.is_over:
             self._events.append(event)
             raise RuntimeError("a plugin does not fork its host")
         if event == "sys.addaudithook":
             self._events.append(event)
-        elif event in ("os.putenv", "os.unsetenv"):
-            if sys._getframe(1).f_globals.get("__name__") != "os":  # os.environ does it as well, and shows it
-                self._events.append(event)
+        elif event == "os.putenv":
+            self._environment[os.fsdecode(args[0])] = os.fsdecode(args[1])
+        elif event == "os.unsetenv":
+            self._environment[os.fsdecode(args[0])] = None
         elif event == loading.MADE:
             self._answer.send(reached="imported")
         elif event in _HABITS and len(self.habits) < _MOST_HABITS and not self.is_over:
@@ -198,7 +206,10 @@ class _Watch:
         if habit == "reads-files" and (not what or what.endswith(_CODE)):
             return  # a descriptor, or the import system at work
         frame = sys._getframe(2)
-        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in sys.stdlib_module_names:
+        while frame.f_back and (
+            frame.f_globals is globals()  # what stands in for Python's own here
+            or frame.f_globals.get("__name__", "").partition(".")[0] in sys.stdlib_module_names
+        ):
             frame = frame.f_back
         if frame.f_globals.get("__name__", "").partition(".")[0] == self._own:
             where = f"{what or frame.f_code.co_filename}"
@@ -213,8 +224,9 @@ class _Watch:
             yield _finding("process-forked", of, "forked the process", author)
         if "sys.addaudithook" in self._events:
             yield _finding("process-unsafe", of, "added an audit hook, which nothing can remove", author)
-        if {"os.putenv", "os.unsetenv"}.intersection(self._events):
-            yield _finding("process-unsafe", of, "changed the environment past os.environ", author)
+        if past := sorted(name for name, value in list(self._environment.items()) if os.environ.get(name) != value):
+            what = f"changed the environment past os.environ ({', '.join(past)})"
+            yield _finding("process-unsafe", of, what, author)
         if _is_woken():
             yield _finding("process-unsafe", of, "set the descriptor that signals wake", author)
         if fault := _broken_import():
@@ -223,6 +235,8 @@ class _Watch:
         gone = [str(number) for number, what in self._descriptors.items() if now.get(number) != what]
         if gone:
             yield _finding("process-unsafe", of, f"closed or replaced the descriptors {', '.join(gone)}", author)
+        if self._threads_begun:
+            time.sleep(0.002)  # a thread is counted once it runs
         begun = []
         if more := _thread._count() - self._count:
             names = [_shown(thread) for thread in threading.enumerate() if thread not in self._threads]
@@ -235,6 +249,12 @@ class _Watch:
     def leaves_nothing_to_do(self) -> bool:
         """Returns whether nothing runs at the process's end that was not there before."""
         return atexit._ncallbacks() == self._exits and set(threading.enumerate()) == self._threads
+
+
+def _start_new_thread(*args: Any) -> int:
+    """Starts a thread, with the audit event that Python raises from 3.12 on."""
+    sys.audit("_thread.start_new_thread", *args)
+    return _thread.start_new_thread(*args)
 
 
 def _is_woken() -> bool:

@@ -216,6 +216,7 @@ def exit_functions() -> int:
     known = ("logging", "multiprocessing.util")
     weak = getattr(sys.modules.get("weakref"), "finalize", None)
     own = sum(name in sys.modules for name in known) + bool(getattr(weak, "_registered_with_atexit", False))
+    own += bool(getattr(sys.modules.get("rlcompleter"), "_readline_available", False))
     return atexit._ncallbacks() - own
 
 
@@ -332,6 +333,8 @@ class Functions:
             for key, value in names.items():
                 # The loop goes over thousands of names: what is dearer is asked of those few that are others.
                 if now.get(key, self) is not value and _is_function(value) and key not in _NOT_FUNCTIONS:
+                    if key not in now and _is_taken_over(key):
+                        continue
                     yield name, owner, key, value
 
     def replaced_in(self, after: Functions) -> list[str]:
@@ -339,6 +342,12 @@ class Functions:
         recoded = (function for function, code in self.codes.items() if after.codes.get(function, code) is not code)
         names = [f"{function.__module__}.{function.__qualname__}" for function in recoded]
         return names + [f"{name}.{key}" for name, _, key, _ in self.changed_in(after)]
+
+
+def _is_taken_over(name: str) -> bool:
+    """Returns whether a function is gone because `importlib_metadata`, when it was imported, brought its own."""
+    finders = sys.meta_path if name == "find_distributions" else ()
+    return any(type(finder).__name__ == "MetadataPathFinder" for finder in finders)
 
 
 def _is_function(value: object) -> bool:

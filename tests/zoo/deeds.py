@@ -229,6 +229,9 @@ UNSAFE = {
     "puts another object for the environment": "import os\nos.environ = dict(os.environ)",
     "puts a variable past os.environ": "import os\nos.putenv('LD_PRELOAD', '/zoo.so')",
     "removes a variable past os.environ": "import os\nos.unsetenv('PATH')",
+    "removes a variable past os.environ and sets another": "import os\nos.unsetenv('PATH')\nos.putenv('ZOO', '1')\nos.unsetenv('ZOO')",
+    "removes what finds distributions": "from importlib.machinery import PathFinder\ndel PathFinder.find_distributions",
+    "replaces what finds distributions": "from importlib.machinery import PathFinder\nPathFinder.find_distributions = classmethod(lambda *_: iter(()))",
     "changes the working folder": "import os\nos.chdir('/')",
     "changes the working folder by its descriptor": "import os\nfd = os.open('/', os.O_RDONLY)\nos.fchdir(fd)\nos.close(fd)",
     "goes to a folder that is then removed": "import os, tempfile\npath = tempfile.mkdtemp()\nos.chdir(path)\nos.rmdir(path)",
@@ -357,6 +360,7 @@ CHANGES = {
     "changes sys.executable": "import sys\nsys.executable = '/zoo'",
     "moves the bytecode": "import sys\nsys.pycache_prefix = '/zoo'",
     "changes the size of stacks": "import threading\nthreading.stack_size(1 << 20)",
+    "imports what takes finding distributions over": "import importlib_metadata",
     "installs gettext": "import gettext\ngettext.install('zoo')",
 }
 
@@ -364,7 +368,7 @@ CHANGES = {
 _LIBRARIES = (
     "argparse, asyncio, concurrent.futures, csv, ctypes, dataclasses, decimal, email.message, enum, fractions, getpass, "
     "hashlib, http.server, inspect, locale, logging.config, logging.handlers, multiprocessing.pool, pathlib, pickle, "
-    "random, shutil, socket, sqlite3, ssl, statistics, subprocess, tempfile, unittest.mock, urllib.request, uuid, "
+    "random, rlcompleter, shutil, socket, sqlite3, ssl, statistics, subprocess, tempfile, unittest.mock, urllib.request, uuid, "
     "xml.etree.ElementTree, zipfile, zoneinfo"
 )
 HARMLESS = {
@@ -398,6 +402,7 @@ HARMLESS = {
     "logs an error": "import logging\nlogging.getLogger('zoo').error('no')",
     "goes to another folder and back": "import os\nhere = os.getcwd()\nos.chdir('/')\nos.chdir(here)",
     "changes a variable and back": "import os\nos.environ['PATH'], path = '/zoo', os.environ['PATH']\nos.environ['PATH'] = path",
+    "changes a variable past os.environ and back, as numpy does": "import os\nos.putenv('ZOO', '1')\nos.unsetenv('ZOO')",
     "handles a signal and back": "import signal\nsignal.signal(signal.SIGTERM, signal.signal(signal.SIGTERM, signal.SIG_IGN))",
     "redirects and back": "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()): print('zoo')",
     "asks a host of its own for another plugin": "from pluginhost import PluginManager\nfrom pluginapi import Greeter\nwith PluginManager() as manager: manager.get('a-good', Greeter).greet('Bea')",
