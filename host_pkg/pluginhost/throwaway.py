@@ -177,15 +177,13 @@ class _Watch:
         self._exits = atexit._ncallbacks()
         self._threads = set(threading.enumerate())
         self._count = _thread._count()
-        self._threads_begun = 0
+        self._has_begun_threads = False
         self._descriptors = dict(_descriptors())
         sys.addaudithook(self._heard)
         if sys.version_info < (3, 12):  # there it raises no audit event
             threading._start_new_thread = _start_new_thread  # type: ignore[attr-defined]
 
     def _heard(self, event: str, args: tuple[Any, ...]) -> None:
-        if event.startswith("_thread.start_"):
-            self._threads_begun += 1
         if event in _FORKS and not self.is_over:
             self._events.append(event)
             raise RuntimeError("a plugin does not fork its host")
@@ -197,8 +195,10 @@ class _Watch:
             self._environment[os.fsdecode(args[0])] = None
         elif event == loading.MADE:
             self._answer.send(reached="imported")
-        elif event in _HABITS and len(self.habits) < _MOST_HABITS and not self.is_over:
-            self._note(_HABITS[event], args)
+        elif (habit := _HABITS.get(event)) and not self.is_over:
+            self._has_begun_threads |= habit == "starts-threads"
+            if len(self.habits) < _MOST_HABITS:
+                self._note(habit, args)
 
     def _note(self, habit: str, args: tuple[Any, ...]) -> None:
         """Notes a habit when the plugin's own code, not that of a library it imports, shows it."""
@@ -235,7 +235,7 @@ class _Watch:
         gone = [str(number) for number, what in self._descriptors.items() if now.get(number) != what]
         if gone:
             yield _finding("process-unsafe", of, f"closed or replaced the descriptors {', '.join(gone)}", author)
-        if self._threads_begun:
+        if self._has_begun_threads:
             time.sleep(0.002)  # a thread is counted once it runs
         begun = []
         if more := _thread._count() - self._count:
