@@ -95,12 +95,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def ecosystem(session: nox.Session) -> None:
-    """Surveys popular packages of other people beside the example plugins: none is refused that should not be."""
-    install_locked(session, "ecosystem")
-    install_ours(session, "pluginapi", "pluginhost*")
-    # The plugins of pytest are what is looked at here; none of them takes part.
-    environment = {"PLUGINHOST_ECOSYSTEM": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    session.run("python", "-m", "pytest", "tests/ecosystem", *session.posargs, env=environment)
+    """Holds the host against popular packages of other people: none is refused that should not be."""
+    # Packages with entry points first, then, in their place, libraries that plugins import.
+    for group in ("ecosystem", "libraries"):
+        install_locked(session, group)
+        install_ours(session, "pluginapi", "pluginhost*")
+        # The plugins of pytest are what is looked at here; none of them takes part.
+        environment = {f"PLUGINHOST_{group.upper()}": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        session.run("python", "-m", "pytest", "tests/ecosystem", *session.posargs, env=environment)
 
 
 @nox.session
@@ -145,8 +147,10 @@ def bench(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Writes requirements/*.txt anew from pyproject.toml; `-- --upgrade` takes newer versions."""
     session.install("uv")
-    for group in ("host", "build", "tests", "lint", "types", "docs", "bench", "ecosystem"):
-        host = ["pyproject.toml"] if group in ("host", "tests", "ecosystem") else []  # what pluginhost itself needs
+    for group in ("host", "build", "tests", "lint", "types", "docs", "bench", "ecosystem", "libraries"):
+        host = (
+            ["pyproject.toml"] if group in ("host", "tests", "ecosystem", "libraries") else []
+        )  # what pluginhost itself needs
         groups = ["--group", group] if group != "host" else []
         command = ["uv", "pip", "compile", *host, *groups, "--universal", "--python-version", "3.11", "--quiet"]
         options = ["--generate-hashes", "--no-emit-package", "pluginapi", "--no-header", "--no-annotate"]

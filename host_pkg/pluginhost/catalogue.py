@@ -374,15 +374,15 @@ CODES: Final = {
     "process-changed": _warning(
         "import",
         "A plugin changed something of the whole process while it was imported or made.",
-        "It set sys.path, the warnings filters, the root logger or the like at import; the host has undone what it "
-        "could.",
+        "It set sys.path, sys.stdout, the warnings filters, the root logger or the like at import; the host has undone "
+        "what it could.",
         "The author leaves the process alone, and begins the plugin's work in `init`.",
     ),
     "process-unsafe": _error(
         "probe",
         "A plugin takes the process out of its application's hands while it is imported or made.",
-        "It changed a signal handler, the environment, the working folder, a stream, a hook, a limit or a function of "
-        "the standard library, or added an audit hook.",
+        "It changed a signal handler, the environment, the working folder, a hook, a limit or a function of the "
+        "standard library, closed a stream, or added an audit hook.",
         "The author leaves the process alone, and begins the plugin's work in `init`. It is refused at first sight; "
         "where the probe is off, it is told of, and undone where that can be.",
     ),

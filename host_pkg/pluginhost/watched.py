@@ -37,9 +37,6 @@ _HOOKS = {
     "sys.displayhook": (sys, "displayhook"),
     "sys.unraisablehook": (sys, "unraisablehook"),
     "sys.breakpointhook": (sys, "breakpointhook"),
-    "sys.stdin": (sys, "stdin"),
-    "sys.stdout": (sys, "stdout"),
-    "sys.stderr": (sys, "stderr"),
     "threading.excepthook": (threading, "excepthook"),
 }
 
@@ -89,6 +86,7 @@ def everything() -> Iterator[Watched]:
         read, write = partial(getattr, owner, attribute, None), partial(setattr, owner, attribute)
         yield Watched(name, read, write, _always)
     for name in ("stdin", "stdout", "stderr"):
+        yield Watched(f"sys.{name}", partial(getattr, sys, name, None), partial(setattr, sys, name), _never)
         yield Watched(f"whether sys.{name} is closed", partial(_is_closed, name), _nothing, _always)
     yield Watched("Python's own functions", Functions, _set_functions, _always)
     yield from _signals()

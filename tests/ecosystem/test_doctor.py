@@ -98,7 +98,7 @@ def causes(error: tuple[str, str | None, str], entry_point: EntryPoint) -> set[s
         return {"dependency-missing"}
     if kind == "ModuleNotFoundError" and name:
         return {"module-missing"}
-    if kind == "AttributeError" and repr((entry_point.attr or "").partition(".")[0]) in message:
+    if kind == "AttributeError" and any(repr(part) in message for part in entry_point.attr.split(".")):
         return {"symbol-missing"}
     # What a package says itself of what it lacks is told by the words alone.
     return {"import-failed", "dependency-missing"} if issubclass(_class(kind), ImportError) else {"import-failed"}

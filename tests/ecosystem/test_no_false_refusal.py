@@ -6,19 +6,19 @@ What to expect is told by importlib.metadata, `packaging` and the installed file
 from __future__ import annotations
 
 import itertools
-import json
+import os
 import re
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, cached_property
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ecosystem.loads import GRAVE, STAYS, load, told
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -243,35 +243,37 @@ def loadable() -> dict[str, list[str]]:
 
 
 @cache
-def loads(name: str) -> list[dict[str, Any]]:
-    """Returns what became of a distribution's plugins in a process of its own; see `load.py`."""
-    with TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, "-P", Path(__file__).with_name("load.py"), name, *loadable()[name]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-            cwd=folder,
-            timeout=120,
-        )
-    assert done.returncode == 0, done.stderr
-    plugins: list[dict[str, Any]] = json.loads(done.stdout)
-    return plugins
+def every_load() -> dict[str, Future[list[dict[str, Any]]]]:
+    """Returns what becomes of each distribution's plugins in a process of its own; see `load.py`."""
+    threads = ThreadPoolExecutor(os.cpu_count())
+    return {name: threads.submit(load, name, *plugins) for name, plugins in loadable().items()}
 
 
 @pytest.mark.parametrize("name", loadable())
 def test_loading_ends_with_a_plugin_or_a_code_and_leaves_the_process_as_it_was(name: str) -> None:
-    """A change that the host tells of is one that happens without the host too."""
-    for plugin in loads(name):
+    """A change that the host tells of is one that happens without the host too, and as grave as it is."""
+    for plugin in every_load()[name].result():
         assert plugin["outcome"] == "loaded" or CODES[plugin["outcome"]].stage in {"import", "lookup", "new"}, plugin
-        told = {re.search(r"\(\) changed (.*?) \(", message)[1] for message in plugin["told"]}
-        assert told <= set(plugin["real"]), plugin
+        changed, real = told(plugin, "process-changed", "process-unsafe"), set(plugin["real"])
+        assert changed <= real, plugin
+        assert told(plugin, "process-unsafe") == set(filter(GRAVE.fullmatch, changed)), plugin
         if plugin["outcome"] == "loaded":
-            assert told == set(plugin["real"]), plugin
-        assert set(plugin["left"]) <= {"sys.meta_path"}, plugin  # added finders stay: modules may hang on them
+            assert changed == real, plugin
+            assert {severity for severity, _, _ in plugin["told"]} <= {"WARNING"}, plugin
+        assert set(plugin["left"]) <= STAYS & real, plugin
+
+
+@pytest.mark.parametrize("name", loadable())
+def test_a_first_load_in_a_process_of_its_own_refuses_nothing(name: str) -> None:
+    """What loads without the probe loads with it, and what fails fails alike; none takes its process over."""
+    for plugin in every_load()[name].result():
+        probed = plugin["probed"]
+        assert not any(map(GRAVE.fullmatch, plugin["real"])), plugin
+        assert probed["outcome"] == plugin["outcome"], plugin
+        if probed["outcome"] == "loaded":
+            assert {severity for severity, _, _ in probed["told"]} <= {"WARNING"}, plugin
 
 
 def test_plugins_of_at_least_20_packages_are_imported_and_made() -> None:
-    made = [name for name in loadable() if any(plugin["outcome"] == "loaded" for plugin in loads(name))]
+    made = [name for name in loadable() if any(plugin["outcome"] == "loaded" for plugin in every_load()[name].result())]
     assert len([name for name in made if not name.startswith("pluginhost-")]) >= 20, made

@@ -244,13 +244,7 @@ UNSAFE = {
     "limits its stack": "import resource\nresource.setrlimit(resource.RLIMIT_STACK, (1 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))",
     "lowers its priority": "import os\nos.nice(1)",
     **{f"closes sys.{name}": f"import sys\nsys.{name}.close()" for name in ("stdin", "stdout", "stderr")},
-    **{f"takes sys.{name} away": f"import sys\nsys.{name} = None" for name in ("stdin", "stdout", "stderr")},
-    **{
-        f"puts another sys.{name}": f"import io, sys\nsys.{name} = io.StringIO()"
-        for name in ("stdin", "stdout", "stderr")
-    },
     "detaches sys.stdout": "import sys\nsys.stdout.detach()",
-    "enters redirect_stdout for ever": "import contextlib, io\ncontextlib.redirect_stdout(io.StringIO()).__enter__()",
     **{f"closes descriptor {fd}": f"import os\nos.close({fd})" for fd in (0, 1, 2)},
     "closes descriptors 0 to 2": "import os\nos.closerange(0, 3)",
     "puts /dev/null at descriptor 1": "import os\nfd = os.open('/dev/null', os.O_RDWR)\nos.dup2(fd, 1)\nos.close(fd)",
@@ -306,6 +300,12 @@ BEGUN = {
 }
 
 CHANGES = {
+    **{f"takes sys.{name} away": f"import sys\nsys.{name} = None" for name in ("stdin", "stdout", "stderr")},
+    **{
+        f"puts another sys.{name}": f"import io, sys\nsys.{name} = io.StringIO()"
+        for name in ("stdin", "stdout", "stderr")
+    },
+    "enters redirect_stdout for ever": "import contextlib, io\ncontextlib.redirect_stdout(io.StringIO()).__enter__()",
     "asks chance": "import random\nrandom.random()",
     "adds to sys.path": "import sys\nsys.path.insert(0, '/zoo')",
     "adds what is no text to sys.path": "import sys\nclass N:\n    def __repr__(self): raise SystemExit(3)\nsys.path.append(N())",
