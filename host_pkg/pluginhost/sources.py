@@ -45,6 +45,8 @@ def check_sources(distribution: Distribution, modules: list[str], path: list[str
 
 def _habits(file: str, own: set[str]) -> Iterator[tuple[int, str, str]]:
     """Yields the line, what is done there, and what the author does instead."""
+    if not os.path.isfile(file):
+        return  # opening a FIFO would block
     try:
         with open(file, "rb") as opened:
             source = opened.read()
@@ -59,10 +61,10 @@ def _habits(file: str, own: set[str]) -> Iterator[tuple[int, str, str]]:
             yield node.lineno, "imports pluginhost", "a plugin knows its API alone; the host hands it what it needs"
             break
     at_import = list(_statements(tree.body, with_functions=False))
-    classes = {node.name for node in at_import if isinstance(node, ast.ClassDef)}
+    made = {node.name for node in at_import if isinstance(node, ast.ClassDef)} | {"New"}
     others = _imported_elsewhere(at_import, own)
     for statement in at_import:
-        if _registers(statement, classes, others):
+        if _registers(statement, made, others):
             mend = "the entry point registers it; a second way hides which one counts"
             yield statement.lineno, "registers itself with another package when it is imported", mend
             break
@@ -118,15 +120,15 @@ def _imported_elsewhere(statements: list[ast.stmt], own: set[str]) -> set[str]:
     return names
 
 
-def _registers(node: ast.stmt, classes: set[str], others: set[str]) -> bool:
-    """Returns whether a statement registers one of these classes with one of these others."""
+def _registers(node: ast.stmt, own: set[str], others: set[str]) -> bool:
+    """Returns whether a statement registers one of a module's own classes, or its factory, with one of these others."""
     match node:
         case ast.ClassDef(decorator_list=decorators):
             return any(_is_register(getattr(each, "func", each), others) for each in decorators)
         case ast.Expr(value=ast.Call(func=func, args=arguments, keywords=keywords)) if _is_register(func, others):
             given = [*arguments, *(keyword.value for keyword in keywords)]
             made = (each.func if isinstance(each, ast.Call) else each for each in given)
-            return any(isinstance(each, ast.Name) and each.id in classes for each in made)
+            return any(isinstance(each, ast.Name) and each.id in own for each in made)
     return False
 
 

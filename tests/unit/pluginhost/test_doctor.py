@@ -309,6 +309,7 @@ def habits(folder: Path, source: str, *, name: str = "some") -> list[str]:
         "from pluginhost.errors import Finding\n",
         "def later():\n    from pluginhost import PluginManager\n",
         "from host import registry\nclass Some: ...\nregistry.register(Some)\n",
+        "from host import registry\ndef New(): ...\nregistry.register('some', New)\n",
         "from host import registry\nclass Some: ...\nregistry.register('some', Some())\n",
         "import host\n@host.registry.register\nclass Some: ...\n",
         "import host\n@host.register('some')\nclass Some: ...\n",
