@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 P = TypeVar("P", bound=pluginapi.Plugin)
 T = TypeVar("T")
 
-# A library prints nothing unless the application sets logging up.
-logging.getLogger("pluginhost").addHandler(logging.NullHandler())
-
 
 class PluginHost(pluginapi.Host):
     """What one plugin's `init` receives."""

@@ -240,38 +240,40 @@ class PluginManager:
         return running or self._start(row)
 
     def _start(self, row: "Row") -> "Handle":
-        """Takes a candidate the whole way: admitted, loaded, initialised, held."""
-        from pluginhost import interrupts, lifecycle, loading
-        from pluginhost.identity import api_version
-
+        """Takes a candidate the whole way: admitted, tried, loaded, initialised, held."""
         identity = row.name, row.distribution
         if identity in self._failures:
             raise self._failures[identity].with_traceback(None)
         contracts = self._contracts()
-        wanted = _wanted(row, contracts)
-        settings = self._settings.get(row.name)
         try:
             row.require_ready()
-            if self._path:
-                from pluginhost import store
-
-                store.put_on_path(self._path, row.candidate)
-            with interrupts.told_apart():
-                told = self._probed(row, wanted)
-                version = api_version(self.api)
-                loaded = loading.load(row.candidate, list(wanted.values()), list(contracts.values()), version)
-                for other in self._handles.values():
-                    lifecycle.require_own(loaded, other)
-                handle = lifecycle.start(loaded, settings.config if settings else {})
-            for warning in (*told, *loaded.findings):
-                self._log(warning)
+            handle = self._handles[identity] = self._make(row, contracts)
         except PluginHostError as exc:
             if row.state == "ready":  # what was only refused may be mended while the host runs
                 self._failures[identity] = exc
             for finding in (exc.finding, *exc.more):
                 self._log(finding)
             raise
-        self._handles[identity] = handle
+        return handle
+
+    def _make(self, row: "Row", contracts: dict[str, type]) -> "Handle":
+        """Returns the handle of an admitted plugin, initialised; what it did on the way is logged."""
+        from pluginhost import identity, interrupts, lifecycle, loading
+
+        if self._path:
+            from pluginhost import store
+
+            store.put_on_path(self._path, row.candidate)
+        wanted, settings = _wanted(row, contracts), self._settings.get(row.name)
+        version = identity.api_version(self.api)
+        with interrupts.told_apart():
+            told = self._probed(row, wanted)
+            loaded = loading.load(row.candidate, list(wanted.values()), list(contracts.values()), version)
+            for other in self._handles.values():
+                lifecycle.require_own(loaded, other)
+            handle = lifecycle.start(loaded, settings.config if settings else {})
+        for warning in (*told, *loaded.findings):
+            self._log(warning)
         return handle
 
     def _probed(self, row: "Row", wanted: "Collection[str]") -> "list[Finding]":
@@ -320,9 +322,12 @@ class PluginManager:
 
         if finding not in self._logged:
             self._logged.add(finding)
+            logger = logging.getLogger("pluginhost")
+            if not logger.handlers:  # a library prints nothing unless the application sets logging up
+                logger.addHandler(logging.NullHandler())
             level = logging.ERROR if finding.severity == "error" else logging.WARNING
             extra = {"code": finding.code, "stage": finding.stage}
-            logging.getLogger("pluginhost").log(level, "%s", finding, extra=extra)
+            logger.log(level, "%s", finding, extra=extra)
 
 
 def _wanted(row: "Row", contracts: dict[str, type]) -> dict[str, type]:
