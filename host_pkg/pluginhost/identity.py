@@ -7,7 +7,6 @@ asked: a `__class__` property or `ABCMeta.register` make it say yes. What can be
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import sys
@@ -217,12 +216,18 @@ def require_version(obj: object, module: object, version: str | None, candidate:
 
 def _stated_versions(obj: object, module: object) -> typing.Iterator[object]:
     """Yields what a module, an object and its classes have for `APIVersion`, without asking them."""
-    own: object = None
-    with contextlib.suppress(BaseException):  # the class may have put a property there
-        own = object.__getattribute__(obj, "__dict__")
-    for names in (vars(module), own, *map(_VARS.__get__, real_mro(obj))):
-        if isinstance(names, dict | types.MappingProxyType) and "APIVersion" in names:
+    for names in (_own_names(module), _own_names(obj), *map(_VARS.__get__, real_mro(obj))):
+        if type(names) in (dict, types.MappingProxyType) and "APIVersion" in names:
             yield names["APIVersion"]
+
+
+def _own_names(obj: object) -> typing.Any:
+    try:
+        return object.__getattribute__(obj, "__dict__")
+    except Interrupted:
+        raise
+    except BaseException:  # it has none, or its class put a property there
+        return None
 
 
 def _is_compatible(stated: object, version: str) -> bool:
@@ -231,7 +236,9 @@ def _is_compatible(stated: object, version: str) -> bool:
     try:
         text = ".".join(map(str, stated)) if type(stated) in (tuple, list) else stated  # type: ignore[call-overload]
         asked, own = Version(text if type(text) is str else "").release, Version(version).release
-    except Exception:  # it is no version, or of what cannot be printed
+    except Interrupted:
+        raise
+    except BaseException:  # it is no version, or of what cannot be printed
         return False
     return asked[0] == own[0] and asked[:2] <= own[:2]
 

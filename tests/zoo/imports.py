@@ -299,6 +299,7 @@ UNFIT = {
     "an object": "object()",
     "an object that cannot be printed": "type('V', (), {'__repr__': lambda self: 1 / 0, '__eq__': lambda self, other: 1 / 0})()",
     "a text of its own that lies": "type('V', (str,), {'__eq__': lambda self, other: True, '__hash__': None, '__str__': lambda self: '1.0'})('9.0')",
+    "of what exits when it is printed": "(type('V', (), {'__str__': lambda self: exec('raise SystemExit(3)')})(), 0)",
     "a tuple of its own that raises": "type('V', (tuple,), {'__iter__': lambda self: 1 / 0, '__getitem__': lambda self, at: 1 / 0})((9, 0))",
 }
 FIT = {
@@ -316,6 +317,10 @@ for _title, _value in UNFIT.items():
     add(f"its module has an APIVersion {_title}", f"{GOOD}APIVersion = {_value}\n", "api-version", "type")
 for _title, _value in FIT.items():
     add(f"its module has an APIVersion {_title}", f"{GOOD}APIVersion = {_value}\n")
+add(
+    "puts an object without names in its module's place",
+    f"{GOOD}import sys\nclass M:\n    __slots__ = ('New',)\nm = M()\nm.New = New\nsys.modules[__name__] = m\n",
+)
 # What a module has is what stands in it: asking a __getattr__ would run the plugin's code once more.
 add(
     "its module has no APIVersion, and a __getattr__ that raises", f"{GOOD}def __getattr__(name): raise SystemExit(3)\n"
