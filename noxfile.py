@@ -148,9 +148,8 @@ def lock(session: nox.Session) -> None:
     """Writes requirements/*.txt anew from pyproject.toml; `-- --upgrade` takes newer versions."""
     session.install("uv")
     for group in ("host", "build", "tests", "lint", "types", "docs", "bench", "ecosystem", "libraries"):
-        host = (
-            ["pyproject.toml"] if group in ("host", "tests", "ecosystem", "libraries") else []
-        )  # what pluginhost itself needs
+        runs_host = group in ("host", "tests", "ecosystem", "libraries")  # with what pluginhost itself needs
+        host = ["pyproject.toml"] if runs_host else []
         groups = ["--group", group] if group != "host" else []
         command = ["uv", "pip", "compile", *host, *groups, "--universal", "--python-version", "3.11", "--quiet"]
         options = ["--generate-hashes", "--no-emit-package", "pluginapi", "--no-header", "--no-annotate"]

@@ -49,7 +49,7 @@ class Loaded:
         self.findings = findings
 
 
-MADE: Final = "pluginhost.imported"
+IMPORTED: Final = "pluginhost.imported"
 """The audit event between a plugin's import and its `New()`; its argument is the plugin's name."""
 
 
@@ -179,7 +179,7 @@ class _AdmittedEntryPoint(EntryPoint):
 
         _require_no_arguments(factory, candidate, module)
         with contextlib.suppress(BaseException):  # a hook that the plugin added may raise
-            sys.audit(MADE, candidate.name)
+            sys.audit(IMPORTED, candidate.name)
 
         def new() -> object:
             try:

@@ -92,16 +92,15 @@ class PluginManager:
         else:
             from pluginhost import admission, discovery  # what the index answers does without them
 
+            dirs = None
             if self._plugin_dirs:
                 from pluginhost.plugin_dirs import PluginDirs
 
                 dirs = PluginDirs(self._plugin_dirs, self.api)
-                found = discovery.discover(self.group, self.api, unpacked=dirs.path)
-                survey = admission.admit(found, self.api)
+            found = discovery.discover(self.group, self.api, unpacked=dirs.path if dirs else ())
+            survey = admission.admit(found, self.api)
+            if dirs:
                 dirs.complete(found, survey)
-            else:
-                found = discovery.discover(self.group, self.api)
-                survey = admission.admit(found, self.api)
             stored.store(found.seen, survey.to_plain())
         self._path = survey.path
         if self._settings:

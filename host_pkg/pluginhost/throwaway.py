@@ -193,7 +193,7 @@ class _Watch:
             self._environment[os.fsdecode(args[0])] = os.fsdecode(args[1])
         elif event == "os.unsetenv":
             self._environment[os.fsdecode(args[0])] = None
-        elif event == loading.MADE:
+        elif event == loading.IMPORTED:
             self._answer.send(reached="imported")
         elif (habit := _HABITS.get(event)) and not self.is_over:
             self._has_begun_threads |= habit == "starts-threads"

@@ -68,8 +68,7 @@ def require_harmless(found: list[Finding]) -> None:
     Raises:
         PluginProbeError: Something does.
     """
-    dangers = [finding for finding in found if finding.severity == "error"]
-    if dangers:
+    if dangers := _dangers(found):
         raise PluginProbeError(*dangers)
 
 
@@ -84,9 +83,12 @@ def remember(candidate: Candidate, made_of: bytes | None, findings: list[Finding
     if made_of is None:
         return
     key = _key(candidate, made_of)
-    is_good = not any(finding.severity == "error" for finding in findings)
     plain = [finding.to_plain() for finding in findings]
-    index.write(_path(key), (key, None if is_good else _environment(), plain), most=MOST)
+    index.write(_path(key), (key, _environment() if _dangers(findings) else None, plain), most=MOST)
+
+
+def _dangers(found: list[Finding]) -> list[Finding]:
+    return [finding for finding in found if finding.severity == "error"]
 
 
 def _key(candidate: Candidate, made_of: bytes) -> list[object]:
@@ -134,7 +136,8 @@ def _read(path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
             status = os.fstat(descriptor)
-            return os.read(descriptor, _FILE_LIMIT) if index.is_regular(status) else b""
+            # No more is asked for than there is: memory is taken for all that is asked.
+            return os.read(descriptor, min(status.st_size, _FILE_LIMIT)) if index.is_regular(status) else b""
         finally:
             os.close(descriptor)
     except (OSError, ValueError):

@@ -116,7 +116,7 @@ def _limits() -> Iterator[Watched]:
 def _settings() -> Iterator[Watched]:
     """Yields settings of the interpreter and of modules that are imported, as real libraries change them too."""
     yield Watched("the warnings filters", _filters, _keep_added_filters, _never)
-    yield Watched("exit functions", exit_functions, _nothing, _fewer)
+    yield Watched("exit functions", _exit_functions, _nothing, _fewer)
     yield Watched("the names of builtins", _builtins, _nothing, _never)
     yield Watched("the threads' stack size", threading.stack_size, threading.stack_size, _never)
     yield Watched("the locale", partial(_locale.setlocale, _locale.LC_ALL), _set_locale, _never)
@@ -209,7 +209,7 @@ def _set_functions(before: Functions) -> None:
 _NOT_FUNCTIONS = {name.rpartition(".")[2] for name in _HOOKS} | {"_"}
 
 
-def exit_functions() -> int:
+def _exit_functions() -> int:
     """Returns how many functions wait for the process's end, without those that the standard library registers."""
     known = ("logging", "multiprocessing.util")
     weak = getattr(sys.modules.get("weakref"), "finalize", None)

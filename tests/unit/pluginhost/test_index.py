@@ -379,10 +379,10 @@ while not os.path.exists(gate):
     time.sleep(0.001)
 scanned = 0
 discover = discovery.discover
-def counted(*args):
+def counted(*args, **options):
     global scanned
     scanned += 1
-    return discover(*args)
+    return discover(*args, **options)
 discovery.discover = counted
 for turn in range(60):
     found = [row.name for row in manager.survey()]
