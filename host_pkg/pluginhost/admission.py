@@ -172,9 +172,10 @@ def _row(candidate: Candidate, ground: Ground) -> Row:
         findings += found
         if not found:
             passed.append(title)
-    _, contracts, capabilities = _stamped(candidate) or ("", None, [])
+    _, contracts, capabilities, requires = _stamped(candidate) or ("", None, [], {})
     pin = ", ".join(map(str, requirements.pins(candidate, ground.api)))
-    return Row(candidate, pin, contracts, capabilities, findings, passed)
+    built_against = _built_against(candidate, ground.package)
+    return Row(candidate, pin, contracts, capabilities, findings, passed, requires, built_against)
 
 
 def _free_row(candidate: Candidate, clashes: dict[Candidate, Finding]) -> Row:
@@ -194,7 +195,13 @@ def _no_api(candidate: Candidate, package: str) -> Finding:
     )
 
 
-def _stamped(candidate: Candidate) -> tuple[str, list[str] | None, list[str]] | None:
-    """Returns what the manifest says of a candidate: entry point, contracts, capabilities."""
+def _built_against(candidate: Candidate, package: str) -> str:
+    """Returns the version of the API package that a candidate's wheel was built against; else nothing."""
+    manifest = candidate.distribution.facts and candidate.distribution.facts.manifest
+    return (manifest.version or "") if manifest and manifest.api == package else ""
+
+
+def _stamped(candidate: Candidate) -> tuple[str, list[str] | None, list[str], dict[str, list[str]]] | None:
+    """Returns what the manifest says of a candidate: entry point, contracts, capabilities, what it requires."""
     manifest = candidate.distribution.facts and candidate.distribution.facts.manifest
     return manifest.plugins.get((candidate.group, candidate.name)) if manifest else None

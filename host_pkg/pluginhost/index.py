@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     # The key, what was not there, what was there, the digest of its signatures, and what was found in it.
     Stored: TypeAlias = "tuple[list[object], list[str], str, bytes, object]"
 
-FORMAT: "Final" = 3
+FORMAT: "Final" = 4
 """Raised whenever what is stored, or what it is judged by, changes."""
 
 SETTLED_NS: "Final" = 2_000_000_000

@@ -5,6 +5,9 @@ from __future__ import annotations
 MOST = 1_000
 """Entry points of a group, or requirements, that a distribution may have; real ones have some dozens."""
 
+REQUIRES = ("plugins", "contracts", "capabilities", "host")
+"""What a plugin may say that it requires, in the order in which it is told."""
+
 
 class Manifest:
     """What a wheel's build stamped into it.
@@ -15,7 +18,8 @@ class Manifest:
         fingerprint: That API's fingerprint.
         provides: The import name of the API package that the distribution itself provides; `None` when there is none.
         provides_fingerprint: Its fingerprint.
-        plugins: By group and name, the entry point, the contracts (`None` when not told) and the capabilities.
+        plugins: By group and name, the entry point, the contracts (`None` when not told), the capabilities, and what
+            the plugin requires of its host, by the keys of `REQUIRES` that are not empty.
         malformed: What is wrong with the file; empty when nothing is.
     """
 
@@ -28,7 +32,7 @@ class Manifest:
         self.fingerprint: str | None = None
         self.provides: str | None = None
         self.provides_fingerprint: str | None = None
-        self.plugins: dict[tuple[str, str], tuple[str, list[str] | None, list[str]]] = {}
+        self.plugins: dict[tuple[str, str], tuple[str, list[str] | None, list[str], dict[str, list[str]]]] = {}
 
 
 def parse_entry_points(text: str, group: str) -> list[tuple[str, str]]:
@@ -152,10 +156,17 @@ def parse_manifest(data: bytes) -> Manifest:
                 _text(plugin["entry_point"]),
                 None if contracts is None else _texts(contracts),
                 _texts(plugin["capabilities"]),
+                _requires(plugin.get("requires", {})),
             )
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         return Manifest(f"{type(exc).__name__}: {exc}")
     return manifest
+
+
+def _requires(value: object) -> dict[str, list[str]]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is not an object")
+    return {key: texts for key in REQUIRES if (texts := _texts(value.get(key, [])))}
 
 
 def _text(value: object) -> str:

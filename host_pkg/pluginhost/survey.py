@@ -120,6 +120,9 @@ class Row:
         state: `ready`, `refused` or `disabled`.
         contracts: The contracts it says it implements; `None` while that is not known.
         capabilities: What it says it can do, beyond its contracts.
+        requires: What it requires of its host: `plugins`, `contracts` and `capabilities` that others must serve, and
+            what the `host` must offer; only the keys that name something.
+        built_against: The version of the API that its wheel was built against; empty when that is not known.
         origin: The folder or archive where it is installed.
         entry_point: The entry point's value.
         findings: What admission noticed.
@@ -127,7 +130,17 @@ class Row:
         enabled: Whether the settings let it run.
     """
 
-    __slots__ = ("api", "candidate", "capabilities", "contracts", "enabled", "findings", "passed")
+    __slots__ = (
+        "api",
+        "built_against",
+        "candidate",
+        "capabilities",
+        "contracts",
+        "enabled",
+        "findings",
+        "passed",
+        "requires",
+    )
 
     def __init__(
         self,
@@ -137,6 +150,8 @@ class Row:
         capabilities: list[str],
         findings: "list[Finding]",
         passed: list[str] | None = None,
+        requires: dict[str, list[str]] | None = None,
+        built_against: str = "",
     ) -> None:
         self.candidate = candidate
         self.api = api
@@ -144,6 +159,8 @@ class Row:
         self.capabilities = capabilities
         self.findings = findings
         self.passed = passed or []
+        self.requires = requires or {}
+        self.built_against = built_against
         self.enabled = True
 
     @property
@@ -198,6 +215,7 @@ class Row:
             "state": self.state,
             "contracts": self.contracts or [],
             "capabilities": self.capabilities,
+            "requires": self.requires,
             "origin": self.origin,
             "entry_point": self.entry_point,
             "findings": [finding.to_dict() for finding in self.findings],
@@ -209,15 +227,18 @@ class Row:
         of = self.candidate.distribution
         distribution = (of.name, of.version, of.origin, of.info)
         findings = [finding.to_plain() for finding in self.findings]
-        return entry, distribution, self.api, self.contracts, self.capabilities, findings, self.passed
+        said = (self.api, self.contracts, self.capabilities, self.requires, self.built_against)
+        return entry, distribution, said, findings, self.passed
 
     @classmethod
     def from_plain(cls, plain: "Any") -> "Row":
         """Returns the row that `to_plain` made tuples of."""
-        entry, distribution, api, contracts, capabilities, findings, passed = plain
+        entry, distribution, said, findings, passed = plain
+        api, contracts, capabilities, requires, built_against = said
         group, name, value = entry
         candidate = Candidate(group, name, value, Distribution(*distribution))
-        return cls(candidate, api, contracts, capabilities, [Finding(*finding) for finding in findings], passed)
+        findings = [Finding(*finding) for finding in findings]
+        return cls(candidate, api, contracts, capabilities, findings, passed, requires, built_against)
 
     def __repr__(self) -> str:
         return f"<Row {self.candidate}: {self.state}>"

@@ -21,7 +21,10 @@ TABLE = '[tool.pluginapi.plugins."pluginhost.plugins".p]\n'
 
 
 def test_the_stamp_says_what_the_wheel_was_built_against(forge: Forge) -> None:
-    settings = TABLE + 'contracts = ["Greeter"]\ncapabilities = ["loud"]'
+    settings = (
+        TABLE
+        + 'contracts = ["Greeter"]\ncapabilities = ["loud"]\nrequires = {contracts = ["Handler"], plugins = ["q"]}'
+    )
     wheel = forge.wheel("zoo-p", {"zoo_p.py": GREETER}, 'p = "zoo_p"', hook=True, settings=settings)
     assert json.loads(forge.metadata(wheel, "extra_metadata/pluginapi.json")) == {
         "schema": 1,
@@ -39,6 +42,7 @@ def test_the_stamp_says_what_the_wheel_was_built_against(forge: Forge) -> None:
                 "entry_point": "zoo_p",
                 "contracts": ["Greeter"],
                 "capabilities": ["loud"],
+                "requires": {"plugins": ["q"], "contracts": ["Handler"], "capabilities": [], "host": []},
             }
         ],
     }
@@ -60,6 +64,13 @@ def test_the_api_version_is_the_distributions_own() -> None:
         ({"settings": TABLE + 'contracts = ["Greter"]'}, "does not have (did you mean 'Greeter'?); it has Greeter,"),
         ({"settings": TABLE.replace(".p]", ".q]")}, 'write `[project.entry-points."pluginhost.plugins"]` with `q ='),
         ({"settings": TABLE + "contract = []"}, "does not know 'contract' (did you mean 'contracts'?)"),
+        ({"settings": TABLE + 'contracts = "Greeter"'}, "has 'Greeter' as contracts, which is not a list of text"),
+        ({"settings": TABLE + "capabilities = [1]"}, "has [1] as capabilities, which is not a list of text: write"),
+        ({"settings": TABLE + 'requires = ["q"]'}, 'not a table: write `requires = { plugins = ["name"] }`'),
+        ({"settings": TABLE + "requires.plugin = []"}, ".p.requires] does not know 'plugin' (did you mean 'plugins'?)"),
+        ({"settings": TABLE + 'requires.host = "tls"'}, ".p.requires] has 'tls' as host, which is not a list of text"),
+        ({"settings": TABLE + 'requires.contracts = ["Greter"]'}, "does not have (did you mean 'Greeter'?)"),
+        ({"settings": TABLE + 'requires.plugins = ["q", "p"]'}, ".p.requires] names 'p', the plugin itself: take it"),
         ({"settings": '[tool.pluginapi]\napi = "acme_api"'}, "no installed distribution is stamped as the API package"),
         ({"settings": '[tool.pluginapi]\nprovides = "acme_api"'}, "the wheel holds no acme_api/__init__.py"),
     ],

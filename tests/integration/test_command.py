@@ -158,6 +158,19 @@ def test_info_tells_author_summary_licence_and_homepage(forge: Forge, command: C
     assert "https://example.com/Path" in shown
 
 
+def test_info_tells_what_a_plugin_requires(forge: Forge, command: Command) -> None:
+    table = '[tool.pluginapi.plugins."pluginhost.plugins".needy]\n'
+    settings = table + 'requires = { contracts = ["Transformer"], plugins = ["english", "persian"] }'
+    forge.plugin("needy", hook=True, settings=settings)
+    assert command.json("info", "needy")["requires"] == {
+        "plugins": ["english", "persian"],
+        "contracts": ["Transformer"],
+    }
+    shown = command("info", "needy").stdout.decode()
+    assert "\nrequires:\n  plugins    english, persian\n  contracts  Transformer\norigin " in shown
+    assert "\nrequires       -\norigin " in command("info", "english").stdout.decode()
+
+
 def test_info_reads_a_wheel_file_without_installing_it(forge: Forge, command: Command) -> None:
     wheel = forge.wheel(
         "zoo-file", {"zoo_file.py": f"raise RuntimeError\n{GREETER}"}, 'file = "zoo_file:New"', hook=True

@@ -237,6 +237,7 @@ def test_half_an_uninstall(env: Environment, forge: Forge) -> None:
         ('version = "1.0.0"', 'version = "1.1.0"', "the version is 1.1.0, 1.0.0 is installed"),
         ('contracts = ["Greeter"]', 'contracts = ["Handler"]', "the contracts or capabilities of 'edit' are others"),
         ('["Greeter"]', '["Greeter"]\ncapabilities = ["x"]', "the contracts or capabilities of 'edit' are others"),
+        ('["Greeter"]', '["Greeter"]\nrequires.plugins = ["english"]', "what 'edit' requires is something else"),
         ("[project]", "[project", "its pyproject.toml cannot be read"),
     ],
 )
@@ -248,7 +249,7 @@ def test_an_editable_whose_project_changed(env: Environment, old: str, new: str,
     assert (title, code) == ("manifests", "manifest-stale")
     assert difference in message
     assert hint == f"install it again: pip install -e {project}"
-    if "capabilities" in new or "1.1.0" in new:  # the others do not build, which the hook tells
+    if "capabilities" in new or "requires" in new or "1.1.0" in new:  # the others do not build, which the hook tells
         env.install("--editable", project)
         assert env("--strict").returncode == 0
 

@@ -239,6 +239,10 @@ BY_HAND: dict[str, Case] = {
         lambda env: edit(env.file("extra_metadata/pluginapi.json"), '"loud"', '"soft"'),
         lambda rows: rows["probe"]["capabilities"] == ["soft"],
     ),
+    "edit-requires": (
+        lambda env: edit(env.file("extra_metadata/pluginapi.json"), '    "host": []', '"host":["tls"]'),
+        lambda rows: rows["probe"]["requires"] == {"host": ["tls"]},
+    ),
     "remove-manifest": (
         lambda env: env.file("extra_metadata/pluginapi.json").unlink(),
         lambda rows: rows["probe"]["capabilities"] == [],

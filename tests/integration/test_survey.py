@@ -53,6 +53,7 @@ def test_the_json_has_the_documented_shape(forge: Forge, command: Command) -> No
         "state": "ready",
         "contracts": ["Handler"],
         "capabilities": ["filter", "batch"],
+        "requires": {},
         "origin": rows["english"]["origin"],
         "entry_point": "pluginhost_filter:New",
         "findings": [],

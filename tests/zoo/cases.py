@@ -544,6 +544,21 @@ for _title, _make in {
     "with contracts that are a number": _spoiled(lambda content: content["plugins"][0].update(contracts=7)),  # type: ignore[index]
     "with contracts that are a text": _spoiled(lambda content: content["plugins"][0].update(contracts="Greeter")),  # type: ignore[index]
     "with a capability that is null": _spoiled(lambda content: content["plugins"][0].update(capabilities=[None])),  # type: ignore[index]
+    "with requires that are null": _spoiled(lambda content: content["plugins"][0].update(requires=None)),  # type: ignore[index]
+    "with requires that are a text": _spoiled(lambda content: content["plugins"][0].update(requires="english")),  # type: ignore[index]
+    "with requires that are a list": _spoiled(lambda content: content["plugins"][0].update(requires=["english"])),  # type: ignore[index]
+    "with required plugins that are a text": _spoiled(
+        lambda content: content["plugins"][0].update(requires={"plugins": "english"})  # type: ignore[index]
+    ),
+    "with required contracts that are null": _spoiled(
+        lambda content: content["plugins"][0].update(requires={"contracts": None})  # type: ignore[index]
+    ),
+    "with a required capability that is a number": _spoiled(
+        lambda content: content["plugins"][0].update(requires={"capabilities": ["batch", 7]})  # type: ignore[index]
+    ),
+    "with an object required of the host": _spoiled(
+        lambda content: content["plugins"][0].update(requires={"host": {"streaming": True}})  # type: ignore[index]
+    ),
     "with a fingerprint that is a number": _spoiled(lambda content: content["api"].update(fingerprint=1)),  # type: ignore[attr-defined]
 }.items():
     refused("metadata", f"a manifest: {_title}", _make, "manifest-malformed")
@@ -554,6 +569,16 @@ refused(
     "manifest-mismatch",
 )  # type: ignore[index]
 serves("metadata", "a manifest with keys of a later version", _spoiled(lambda content: content.update(later=1)))
+serves(
+    "metadata",
+    "a manifest without requires",
+    _spoiled(lambda content: content["plugins"][0].pop("requires") and None),  # type: ignore[index]
+)
+serves(
+    "metadata",
+    "a manifest with requires of a later version",
+    _spoiled(lambda content: content["plugins"][0].update(requires={"later": 1})),  # type: ignore[index]
+)
 serves(
     "metadata",
     "a manifest with a contract unknown here",

@@ -87,7 +87,7 @@ def _write(facts: Mapping[str, object], indent: str = "") -> None:
     """Prints facts a line each; what is nested follows its heading."""
     width = max(map(len, facts))
     for key, value in facts.items():
-        nested = [value] if isinstance(value, dict) else value if isinstance(value, list) else []
+        nested = value if isinstance(value, list) else [value] if value and isinstance(value, dict) else []
         if nested and isinstance(nested[0], dict):
             output.write(f"{indent}{key}:")
             for number, item in enumerate(nested):

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 from pluginapi import _structure
 from pluginapi.errors import ManifestError
-from pluginapi.manifest import BuiltAgainst, Manifest, PluginEntry, Provides
+from pluginapi.manifest import BuiltAgainst, Manifest, PluginEntry, Provides, Requires
 from pluginapi.version import find_api
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 HOST_GROUP = "pluginhost.plugins"
 _SETTINGS = {"api", "provides", "plugins"}
-_PLUGIN_SETTINGS = {"contracts", "capabilities"}
+_PLUGIN_SETTINGS = {"contracts", "capabilities", "requires"}
+_REQUIRES = set(Requires.__slots__)
 
 
 class ManifestHook(BuildHookInterface[BuilderConfig]):
@@ -111,6 +112,8 @@ def _plugins(
                     f'{table} has no entry point: write `[project.entry-points."{group}"]` with '
                     f'`{name} = "module:New"` into pyproject.toml'
                 )
+            _require_texts(plugin, ("contracts", "capabilities"), table)
+            _require_requires(plugin.get("requires", {}), name, table)
     return tuple(
         PluginEntry(
             group=group,
@@ -118,6 +121,7 @@ def _plugins(
             entry_point=value,
             contracts=tuple(plugin["contracts"]) if "contracts" in plugin else None,
             capabilities=tuple(plugin.get("capabilities", ())),
+            requires=Requires(**{key: tuple(texts) for key, texts in plugin.get("requires", {}).items()}),
         )
         for group in sorted({HOST_GROUP, *settings} & set(entry_points))
         for name, value in sorted(entry_points[group].items())
@@ -130,6 +134,27 @@ def _require_known(settings: Mapping[str, object], known: set[str], table: str) 
         raise ManifestError(
             f"{table} does not know {key!r}{_near(key, known)}; its keys are {', '.join(sorted(known))}"
         )
+
+
+def _require_texts(settings: Mapping[str, object], keys: Iterable[str], table: str) -> None:
+    for key in keys:
+        value = settings.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise ManifestError(
+                f'{table} has {value!r} as {key}, which is not a list of text: write `{key} = ["name"]`'
+            )
+
+
+def _require_requires(requires: object, name: str, table: str) -> None:
+    if not isinstance(requires, dict):
+        raise ManifestError(
+            f'{table} has {requires!r} as requires, which is not a table: write `requires = {{ plugins = ["name"] }}`'
+        )
+    table = f"{table.removesuffix(']')}.requires]"
+    _require_known(requires, _REQUIRES, table)
+    _require_texts(requires, sorted(_REQUIRES), table)
+    if name in requires.get("plugins", ()):
+        raise ManifestError(f"{table} names {name!r}, the plugin itself: take it out of plugins")
 
 
 def _require_pin(api: str, version: str, dependencies: Iterable[str]) -> None:
@@ -150,7 +175,7 @@ def _require_pin(api: str, version: str, dependencies: Iterable[str]) -> None:
 
 
 def _require_contracts(plugin: PluginEntry, package: str, api: Provides) -> None:
-    for contract in plugin.contracts or ():
+    for contract in (*(plugin.contracts or ()), *plugin.requires.contracts):
         if contract not in api.contracts:
             raise ManifestError(
                 f'[tool.pluginapi.plugins."{plugin.group}".{plugin.name}] names the contract {contract!r}, which '

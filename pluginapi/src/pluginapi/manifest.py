@@ -42,6 +42,23 @@ class Provides:
 
 
 @dataclass(frozen=True, slots=True)
+class Requires:
+    """What a plugin requires of the host that runs it.
+
+    Attributes:
+        plugins: Other plugins, by name, that must serve before this one starts.
+        contracts: Contracts, each of which at least one other plugin must serve.
+        capabilities: Capabilities, each of which at least one other plugin must have.
+        host: Capabilities that the host itself must offer.
+    """
+
+    plugins: tuple[str, ...] = ()
+    contracts: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    host: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PluginEntry:
     """One plugin of a distribution.
 
@@ -51,6 +68,7 @@ class PluginEntry:
         entry_point: `module:factory`, or `module` alone when the factory is `New`.
         contracts: The contracts that it says it implements; `None` when it does not say.
         capabilities: What it says it can do, beyond its contracts.
+        requires: What it requires of its host.
     """
 
     group: str
@@ -58,6 +76,7 @@ class PluginEntry:
     entry_point: str
     contracts: tuple[str, ...] | None
     capabilities: tuple[str, ...]
+    requires: Requires = Requires()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +126,19 @@ class Manifest:
                         _text(plugin["entry_point"]),
                         None if plugin["contracts"] is None else _texts(plugin["contracts"]),
                         _texts(plugin["capabilities"]),
+                        _requires(plugin.get("requires", {})),
                     )
                     for plugin in data["plugins"]
                 ),
             )
         except (ValueError, TypeError, KeyError, RecursionError) as exc:
             raise ManifestError(f"the manifest is malformed: {type(exc).__name__}: {exc}") from exc
+
+
+def _requires(value: object) -> Requires:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is not an object")
+    return Requires(*(_texts(value.get(key, [])) for key in Requires.__slots__))
 
 
 def _text(value: object) -> str:

@@ -5,13 +5,14 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pluginapi.manifest import BuiltAgainst, PluginEntry, Provides
+from pluginapi.manifest import BuiltAgainst, PluginEntry, Provides, Requires
 from pluginhost import metadata
 
 from pluginapi import Manifest, ManifestError
 
 texts = st.lists(st.text()).map(tuple)
-plugins = st.builds(PluginEntry, st.text(), st.text(), st.text(), st.none() | texts, texts)
+requires = st.builds(Requires, texts, texts, texts, texts)
+plugins = st.builds(PluginEntry, st.text(), st.text(), st.text(), st.none() | texts, texts, requires)
 manifests = st.builds(
     Manifest,
     st.none() | st.builds(BuiltAgainst, st.text(), st.text(), st.text(), st.text()),
@@ -33,8 +34,48 @@ def test_the_host_reads_what_pluginapi_writes(manifest: Manifest) -> None:
     assert read.api == (manifest.api.package if manifest.api else None)
     assert read.fingerprint == (manifest.api.fingerprint if manifest.api else None)
     assert read.provides == (manifest.provides.package if manifest.provides else None)
-    for plugin in manifest.plugins:
-        assert (plugin.group, plugin.name) in read.plugins
+    for plugin in {(plugin.group, plugin.name): plugin for plugin in manifest.plugins}.values():
+        assert read.plugins[plugin.group, plugin.name] == (
+            plugin.entry_point,
+            None if plugin.contracts is None else [*plugin.contracts],
+            [*plugin.capabilities],
+            {key: [*texts] for key in metadata.REQUIRES if (texts := getattr(plugin.requires, key))},
+        )
+
+
+def test_both_readers_know_the_same_requirements() -> None:
+    assert Requires.__slots__ == metadata.REQUIRES
+
+
+def plugin_json(**facts: object) -> str:
+    """Returns a manifest with one plugin, of which `facts` are told besides."""
+    plugin = {"group": "g", "name": "n", "entry_point": "m", "contracts": None, "capabilities": [], **facts}
+    return json.dumps({"schema": 1, "api": None, "provides": None, "plugins": [plugin]})
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, Requires()),
+        ({"requires": {}}, Requires()),
+        ({"requires": {"host": ["streaming"]}}, Requires(host=("streaming",))),
+        ({"requires": {"plugins": ["b", "a"], "contracts": [], "later": 1}}, Requires(plugins=("b", "a"))),
+    ],
+)
+def test_what_a_manifest_does_not_say_it_does_not_require(facts: dict[str, object], expected: Requires) -> None:
+    [plugin] = Manifest.from_json(plugin_json(**facts)).plugins
+    assert plugin.requires == expected
+    [(*_, read)] = metadata.parse_manifest(plugin_json(**facts).encode()).plugins.values()
+    assert read == {key: [*texts] for key in metadata.REQUIRES if (texts := getattr(expected, key))}
+
+
+@pytest.mark.parametrize(
+    "requires", [None, 7, "english", ["english"], {"plugins": "english"}, {"host": None}, {"contracts": ["a", 1]}]
+)
+def test_requirements_of_another_shape_are_refused_by_both_readers(requires: object) -> None:
+    with pytest.raises(ManifestError, match="malformed: TypeError"):
+        Manifest.from_json(plugin_json(requires=requires))
+    assert metadata.parse_manifest(plugin_json(requires=requires).encode()).malformed.startswith("TypeError: ")
 
 
 json_values = st.recursive(

@@ -9,7 +9,7 @@ from packaging.specifiers import SpecifierSet
 from pluginhost import PluginRefused, admission
 from pluginhost.discovery import Discovery
 from pluginhost.metadata import Manifest
-from pluginhost.survey import Candidate, Distribution, Facts, Survey
+from pluginhost.survey import Candidate, Distribution, Facts, Row, Survey
 
 API = Distribution("pluginapi", "1.2.0", "/site", "/site/pluginapi-1.2.0.dist-info", Facts())
 
@@ -85,7 +85,7 @@ def test_a_fork_is_the_same_version_with_another_fingerprint() -> None:
 def test_a_malformed_or_contradicting_manifest_refuses() -> None:
     assert codes("pluginapi~=1.0", manifest=Manifest("no JSON")) == ["manifest-malformed"]
     other = Manifest()
-    other.plugins["pluginhost.plugins", "some"] = ("elsewhere:New", None, [])
+    other.plugins["pluginhost.plugins", "some"] = ("elsewhere:New", None, [], {})
     assert codes("pluginapi~=1.0", manifest=other) == ["manifest-mismatch"]
 
 
@@ -104,6 +104,24 @@ def test_disabled_is_a_state_of_its_own() -> None:
     assert row.state == "disabled"
     with pytest.raises(PluginRefused, match="disabled"):
         row.require_ready()
+
+
+def test_a_row_tells_what_the_manifest_says() -> None:
+    stamped = Manifest()
+    stamped.api, stamped.version = "pluginapi", "1.1.0"
+    requires = {"plugins": ["english"], "host": ["streaming"]}
+    stamped.plugins["pluginhost.plugins", "some"] = ("some:New", ["Greeter"], ["loud"], requires)
+    [row] = admit(candidate("pluginapi~=1.0", manifest=stamped))
+    assert (row.requires, row.built_against) == (requires, "1.1.0")
+    assert row.to_dict()["requires"] == requires
+    again = Row.from_plain(marshal.loads(marshal.dumps(row.to_plain())))
+    assert (again.contracts, again.capabilities) == (["Greeter"], ["loud"])
+    assert (again.requires, again.built_against) == (requires, "1.1.0")
+    stamped.api = "acme_api"
+    [row] = admit(candidate("pluginapi~=1.0", manifest=stamped))
+    assert row.built_against == "", "another API's versions say nothing here"
+    [row] = admit(candidate("pluginapi~=1.0"))
+    assert (row.requires, row.built_against) == ({}, "")
 
 
 def test_a_survey_survives_the_index() -> None:

@@ -53,3 +53,12 @@ def test_metadata_without_one_name_and_one_version_is_malformed(text: str) -> No
 )
 def test_a_malformed_manifest_says_what_is_wrong(data: bytes) -> None:
     assert metadata.parse_manifest(data).malformed
+
+
+def test_only_what_a_plugin_requires_is_told() -> None:
+    data = b"""{"schema": 1, "api": null, "provides": null, "plugins": [{
+        "group": "g", "name": "n", "entry_point": "m:New", "contracts": null, "capabilities": ["loud"],
+        "requires": {"later": [], "host": ["streaming"], "contracts": [], "plugins": ["b", "a"]}}]}"""
+    read = metadata.parse_manifest(data).plugins["g", "n"]
+    assert read == ("m:New", None, ["loud"], {"plugins": ["b", "a"], "host": ["streaming"]})
+    assert [*read[-1]] == ["plugins", "host"]
