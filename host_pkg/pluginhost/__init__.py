@@ -5,7 +5,10 @@ Imports point down, from the command to the ground:
 ```
 cli/                                         the command
 manager        doctor                        PluginManager; what is wrong in an environment
-lifecycle      probe, throwaway, verdicts    init, the handle, shutdown; a first load in a process to be lost
+runner         registry, registered          the road to a plugin that runs, and back; whose turn it is
+lifecycle      dependencies, unloading       its states; what it requires; how it is dropped
+generations    stubs, limits                 init, calls, shutdown; what stands for it; how many calls at once
+host           probe, throwaway, verdicts    what `init` receives; a first load in a process to be lost
 loading        admission                     import, New(), assert the type; may it run
                installs, searchpath, sources what the doctor looks at besides
 plugin_dirs    store, wheels                 folders of wheels; what is unpacked; what a wheel file must be
@@ -13,7 +16,8 @@ identity       copies, names, requirements   one copy of the API; what admission
 discovery      symbols                       what is installed; what a module offers
 survey                                       distributions, candidates, rows
 index          metadata, archives            the cache; the files that are read
-process        interrupts, config            what plugins must leave alone; Ctrl-C; the settings
+process        interrupts, config, events    what plugins must leave alone; Ctrl-C; the settings; who is told
+               exits, leaks                  the end of the process; who holds a class
 watched                                      what that is, and how it is put back
 errors         catalogue                     what goes wrong, and every code
 ```
@@ -36,6 +40,9 @@ if TYPE_CHECKING:
         PluginNotFound,
         PluginProbeError,
         PluginRefused,
+        PluginRequirementError,
+        PluginsFailed,
+        PluginStopped,
         PluginTypeError,
     )
     from pluginhost.lifecycle import Handle
@@ -59,7 +66,10 @@ __all__ = [
     "PluginNotFound",
     "PluginProbeError",
     "PluginRefused",
+    "PluginRequirementError",
+    "PluginStopped",
     "PluginTypeError",
+    "PluginsFailed",
     "Row",
     "Survey",
     "Symbol",

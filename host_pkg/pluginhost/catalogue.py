@@ -347,6 +347,12 @@ CODES: Final = {
         "`APIVersion` in its module, or of the object that it made, is another major version or a later one.",
         "Install a version of the plugin made for the API that is installed.",
     ),
+    "capabilities-wrong": _error(
+        "type",
+        "A plugin's `Capabilities` are no texts, or others than those of its manifest.",
+        "The module and pyproject.toml were changed apart.",
+        "The author writes the same ones in both, or in pyproject.toml alone, and builds anew.",
+    ),
     "wrong-type": _error(
         "type",
         "The plugin is not an instance of the contract.",
@@ -446,6 +452,55 @@ CODES: Final = {
         "Its configuration lacks something, or what it needs is not there.",
         "Check the plugin's `config`; `--traceback` shows where.",
     ),
+    "validate-failed": _error(
+        "init",
+        "The plugin's `validate` raised.",
+        "It found after `init` that it is not fit to be called: a setting is wrong, or what it needs is not there.",
+        "Check the plugin's `config`; `--traceback` shows where.",
+    ),
+    "requirement-missing": _error(
+        "init",
+        "What the plugin requires is not there.",
+        "Its manifest requires a plugin, a contract or a capability that no other plugin serves, or one that the host "
+        "does not offer; or the plugin that it requires failed.",
+        "Install or mend what the message names. The plugin is looked at anew when it is asked for again.",
+    ),
+    "requirement-cycle": _error(
+        "init",
+        "Plugins wait for each other.",
+        "Each of those in the message requires the next, in its manifest or by asking its host for it in `init`.",
+        "One of them must do without the next, or ask for it when it is called. Until then, disable one.",
+    ),
+    "capability-missing": _error(
+        "init",
+        "The plugin does not have a capability that is required of it.",
+        "The application asked for one that the plugin's `Capabilities` or its manifest do not name.",
+        "The hint lists the plugins that have it.",
+    ),
+    "host-revoked": _error(
+        "shutdown",
+        "A plugin uses its host after its shutdown.",
+        "A thread or a callback of the plugin outlived it.",
+        "The author ends them in `shutdown`.",
+    ),
+    "listener-failed": _warning(
+        "call",
+        "A listener for events raised.",
+        "A fault of the application's or the plugin's listener; the other listeners were told all the same.",
+        "Mend the listener.",
+    ),
+    "plugin-stopped": _error(
+        "call",
+        "The plugin does not run.",
+        "It was stopped, or failed, and somebody still calls it; calls are refused from the moment of the stop on.",
+        "Start it: `manager.start(name)`.",
+    ),
+    "method-missing": _error(
+        "call",
+        "The plugin is too old to have what was called.",
+        "It was built for an earlier minor version of the API, which did not have it, and the contract has no default.",
+        "Upgrade the plugin.",
+    ),
     "call-failed": _error(
         "call",
         "A call of the plugin raised.",
@@ -457,6 +512,31 @@ CODES: Final = {
         "The plugin's `shutdown` raised.",
         "A fault of the plugin; the others were shut down all the same.",
         "Tell its author; what it held may be left behind.",
+    ),
+    "shutdown-timeout": _error(
+        "shutdown",
+        "The plugin's `shutdown` did not end in time.",
+        "It waits for something, or works on; the message has the line. Its thread is given up.",
+        "Tell its author. `PluginManager(shutdown_timeout=…)` gives all plugins more time together.",
+    ),
+    "drain-timeout": _warning(
+        "shutdown",
+        "Calls were still inside when the plugin was shut down.",
+        "They took longer than there was time: half of what the plugin had for its end.",
+        "Tell the plugin's author, or stop it when nobody calls it.",
+    ),
+    "class-held": _warning(
+        "shutdown",
+        "A plugin was unloaded, and its class is still held.",
+        "Another module, a registry, a thread or the application holds the class or one of its objects; or another "
+        "plugin of the same module is loaded.",
+        "Whoever the message names lets go of it. Until then old and new classes stand side by side.",
+    ),
+    "exit-held": _warning(
+        "shutdown",
+        "A plugin held up the end of the process, and was broken off.",
+        "A thread that it started, or a function that it gave to `atexit`, did not end.",
+        "The author ends the thread in `shutdown`, which also takes the place of `atexit`.",
     ),
     # usage
     "plugin-unknown": _error(
@@ -488,6 +568,13 @@ CODES: Final = {
         "A setting is unknown or has the wrong type.",
         "A mistyped key or value; the message has its path.",
         "Write what the hint says.",
+    ),
+    "contract-unfit": _error(
+        "usage",
+        "A class of the application's does not do as a contract.",
+        "A subclass of it cannot be made without arguments, or it has abstract members that are no methods, properties "
+        "or attributes.",
+        "Change the contract as the message says.",
     ),
     "wheel-unreadable": _error(
         "usage",

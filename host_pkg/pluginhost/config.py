@@ -9,7 +9,7 @@ from pluginhost.errors import ConfigurationError, Finding
 # `typing` is not imported on the road of a survey; type checkers know this name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Literal, TypeAlias
 
     When: TypeAlias = Literal["never", "new", "always"]
@@ -38,6 +38,23 @@ class PluginSettings:
         self.config = config or {}
 
 
+class InstanceSettings:
+    """What is set for one instance of a plugin.
+
+    Attributes:
+        plugin: Which plugin it is an instance of, as `get` takes its name.
+        enabled: Whether the instance may run.
+        config: What its `init` finds in `host.config`.
+    """
+
+    __slots__ = ("config", "enabled", "plugin")
+
+    def __init__(self, plugin: str, enabled: bool, config: Mapping[str, object]) -> None:
+        self.plugin = plugin
+        self.enabled = enabled
+        self.config = config
+
+
 def folders(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     """Returns the paths of plugin folders as text.
 
@@ -64,6 +81,44 @@ def plugin_settings(plugins: Mapping[str, Mapping[str, object]]) -> dict[str, Pl
     return {name: _settings(f"plugins.{name}", settings) for name, settings in plugins.items()}
 
 
+def instance_settings(instances: Mapping[str, Mapping[str, object]]) -> dict[str, InstanceSettings]:
+    """Returns the settings of each instance by its name.
+
+    Args:
+        instances: By instance name, `plugin` (its name), `enabled` and `config`.
+
+    Raises:
+        ConfigurationError: A name is not plain, a key is unknown or missing, or a value is of the wrong type.
+    """
+    return {name: _instance(name, dict(settings)) for name, settings in instances.items()}
+
+
+def capabilities(names: Collection[str]) -> frozenset[str]:
+    """Returns what an application offers.
+
+    Raises:
+        ConfigurationError: It is one text instead of several, or not of text.
+    """
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise _wrong(f"capabilities is {names!r}", 'write a set of texts, such as {"streaming"}')
+    return frozenset(names)
+
+
+def require_seconds(name: str, seconds: float) -> None:
+    """Returns if a time is one.
+
+    Raises:
+        ConfigurationError: It is not more than nothing and less than a day's.
+    """
+    if not isinstance(seconds, int | float) or not 0 < seconds < 86_400:
+        raise _wrong(f"{name} is {seconds!r}", "write seconds, more than 0 and less than a day's")
+
+
+def name_taken(path: str, name: str) -> ConfigurationError:
+    """Returns the error that a name is another plugin's."""
+    return _wrong(f"{path}: there is a plugin called {name!r} already", "choose another name")
+
+
 def require_probe(when: str, seconds: float) -> None:
     """Returns if it is said rightly when and how long first loads are tried.
 
@@ -72,8 +127,19 @@ def require_probe(when: str, seconds: float) -> None:
     """
     if when not in PROBE:
         raise _wrong(f"probe is {when!r}", f"write {', '.join(PROBE)}")
-    if not isinstance(seconds, int | float) or not 0 < seconds < 86_400:
-        raise _wrong(f"probe_timeout is {seconds!r}", "write seconds, more than 0 and less than a day's")
+    require_seconds("probe_timeout", seconds)
+
+
+def _instance(name: str, settings: dict[str, object]) -> InstanceSettings:
+    path = f"instances.{name}"
+    if not (name.isascii() and name.replace("-", "").replace("_", "").replace(".", "").isalnum()):
+        raise _wrong(f"{path[:100]!a} is not a name", "use ASCII letters, digits, `-`, `_` and dots")
+    if not isinstance(plugin := settings.pop("plugin", None), str):
+        raise _wrong(f"{path}.plugin is {plugin!r}", "write the name of the plugin that it is an instance of")
+    if "distribution" in settings:
+        raise _wrong(f"{path}.distribution is not a setting", f'write plugin = "{plugin}@{settings["distribution"]}"')
+    common = _settings(path, settings)
+    return InstanceSettings(plugin, common.enabled, common.config)
 
 
 def _settings(path: str, settings: Mapping[str, object]) -> PluginSettings:

@@ -6,6 +6,7 @@ Exception
     ├── ConfigurationError     what the application or the operator set is not possible
     ├── PluginNotFound         no installed plugin has that name
     ├── PluginRefused          admission said no; nothing of the plugin ran
+    │   └── PluginRequirementError   what it requires is not there
     ├── PluginLoadError        admitted, but it could not be made
     │   ├── PluginImportError      its module cannot be imported
     │   ├── PluginLookupError      a symbol is not in its module
@@ -14,6 +15,8 @@ Exception
     │   └── PluginProbeError       its first load, in a process to be lost, showed that it endangers the host
     ├── PluginInitError        `init` raised
     ├── PluginCallError        a call raised
+    ├── PluginStopped          it does not run any more, or not yet
+    ├── PluginsFailed          several did not start; it has the error of each
     └── ManagerClosed          the manager has shut down
 ```
 """
@@ -162,6 +165,10 @@ class PluginRefused(PluginHostError):
     """Admission said no; nothing of the plugin ran."""
 
 
+class PluginRequirementError(PluginRefused):
+    """What the plugin requires is not there, or waits for the plugin itself."""
+
+
 class PluginLoadError(PluginHostError):
     """The plugin was admitted, but it could not be made."""
 
@@ -187,11 +194,27 @@ class PluginProbeError(PluginLoadError):
 
 
 class PluginInitError(PluginHostError):
-    """The plugin's `init` raised."""
+    """The plugin's `init` or `validate` raised."""
 
 
 class PluginCallError(PluginHostError):
     """A call of the plugin raised."""
+
+
+class PluginStopped(PluginHostError):
+    """The plugin does not run, or a plugin uses its host when its time is over."""
+
+
+class PluginsFailed(PluginHostError):
+    """Several plugins did not start.
+
+    Attributes:
+        errors: What each of them failed with, by name.
+    """
+
+    def __init__(self, errors: "dict[str, PluginHostError]") -> None:
+        super().__init__(*(error.finding for error in errors.values()))
+        self.errors = errors
 
 
 class ManagerClosed(PluginHostError):

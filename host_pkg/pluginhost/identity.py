@@ -159,7 +159,9 @@ def require_held(replaced: list[str], candidate: Candidate) -> None:
     )
 
 
-def require_contracts(obj: object, wanted: list[type], candidate: Candidate, known: Iterable[type] = ()) -> None:
+def require_contracts(
+    obj: object, wanted: list[type], candidate: Candidate, known: Iterable[type] = (), *, is_older: bool = False
+) -> None:
     """Returns if an object is an instance of the host's contracts and keeps them.
 
     Args:
@@ -167,6 +169,7 @@ def require_contracts(obj: object, wanted: list[type], candidate: Candidate, kno
         wanted: The contracts that it must implement; the host's own classes.
         known: All of the host's contracts; those that it implements it must keep.
         candidate: The plugin, for the message.
+        is_older: Whether it was built for an earlier minor version of the API, and may lack what came since.
 
     Raises:
         PluginTypeError: It is not, or it comes from another copy of the API, or it does not keep a contract.
@@ -175,7 +178,7 @@ def require_contracts(obj: object, wanted: list[type], candidate: Candidate, kno
         if not is_a(obj, contract):
             raise wrong_contract(obj, contract, candidate)
     for contract in dict.fromkeys([*wanted, *(cls for cls in known if is_a(obj, cls))]):
-        broken = list(_broken(obj, contract))
+        broken = list(_broken(obj, contract, is_older))
         if broken:
             name = contract.__name__
             raise PluginTypeError(
@@ -188,7 +191,7 @@ def require_contracts(obj: object, wanted: list[type], candidate: Candidate, kno
             )
 
 
-def require_version(obj: object, module: object, version: str | None, candidate: Candidate) -> None:
+def require_version(obj: object, module: object, version: str | None, candidate: Candidate, stamped: str = "") -> None:
     """Returns if the API version that a plugin's module or the plugin itself states, if it does, is the host's.
 
     Args:
@@ -196,13 +199,23 @@ def require_version(obj: object, module: object, version: str | None, candidate:
         module: Its module.
         version: The API's version; `None` when it does not tell.
         candidate: The plugin, for the message.
+        stamped: The API version that its wheel was built against; empty when that is not known.
 
     Raises:
-        PluginTypeError: `APIVersion` is another major version, or a later one than the host's.
+        PluginTypeError: `APIVersion` is another major version, or a later one than the host's or the wheel's.
     """
     if version is None:
         return
     for stated in _stated_versions(obj, module):
+        if stamped and not _is_compatible(stated, stamped):
+            raise PluginTypeError(
+                Finding(
+                    "api-version",
+                    f"{candidate}: its APIVersion is {_text_of(stated)}, and its wheel was built against {stamped}",
+                    f"tell the author of {candidate.distribution.name} to build it anew against the API that it names",
+                    candidate.distribution.info,
+                )
+            )
         if not _is_compatible(stated, version):
             raise PluginTypeError(
                 Finding(
@@ -212,6 +225,40 @@ def require_version(obj: object, module: object, version: str | None, candidate:
                     candidate.distribution.info,
                 )
             )
+
+
+def is_older(built_against: str, version: str | None) -> bool:
+    """Returns whether an API version is an earlier minor one than the host's; not when it is unknown."""
+    return bool(built_against and version) and not _is_compatible(version, built_against)
+
+
+def require_capabilities(module: object, stamped: list[str] | None, candidate: Candidate) -> frozenset[str]:
+    """Returns what a plugin says it can do beyond its contracts.
+
+    Args:
+        module: The plugin's module, which may say it as `Capabilities`.
+        stamped: What its wheel's manifest says; `None` when it has none.
+        candidate: The plugin, for the message.
+
+    Raises:
+        PluginTypeError: `Capabilities` are no texts, or others than the manifest's.
+    """
+    names = _own_names(module)
+    stated = names["Capabilities"] if type(names) is dict and "Capabilities" in names else stamped or []
+    if type(stated) not in (list, tuple, set, frozenset) or any(type(each) is not str for each in stated):
+        what, mend = f"are {_text_of(stated)}", 'its author writes a tuple of texts, such as `("batch",)`'
+    elif stamped is not None and set(stated) != set(stamped):
+        what = f"are {_listed(stated)}, and its manifest says {_listed(stamped)}"
+        mend = "its author writes the same ones in the module and in pyproject.toml"
+    else:
+        return frozenset(stated)
+    hint = f"{mend}; tell the author of {candidate.distribution.name}"
+    message = f"{candidate}: its Capabilities {what}"
+    raise PluginTypeError(Finding("capabilities-wrong", message, hint, candidate.distribution.info))
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(sorted(texts)) or "none"
 
 
 def _stated_versions(obj: object, module: object) -> typing.Iterator[object]:
@@ -285,7 +332,7 @@ def _second_copy(obj: object, contract: type, candidate: Candidate) -> Finding |
     return None
 
 
-def _broken(obj: object, contract: type) -> typing.Iterator[str]:
+def _broken(obj: object, contract: type, is_older: bool) -> typing.Iterator[str]:
     """Yields what of a contract an object does not keep: attributes and their types, methods and their kind."""
     try:
         hints = typing.get_type_hints(contract)
@@ -296,7 +343,8 @@ def _broken(obj: object, contract: type) -> typing.Iterator[str]:
         try:
             value = getattr(obj, name)
         except AttributeError:
-            yield f"the attribute `{name}` is missing"
+            if not is_older:
+                yield f"the attribute `{name}` is missing"
             continue
         except Interrupted:
             raise
@@ -316,7 +364,9 @@ def _broken(obj: object, contract: type) -> typing.Iterator[str]:
             yield f"the method `{name}` is a {_NAME.__get__(type(method))}, which cannot be called"
         elif _is_async(function) and not _is_async(declared):
             yield f"the method `{name}` is `async def`, and the contract's is not"
-        elif inspect.isfunction(function) and not _takes(function, declared, isinstance(method, staticmethod)):
+        elif inspect.isfunction(function) and not _takes(
+            function, declared, isinstance(method, staticmethod), is_older
+        ):
             yield f"the method `{name}` takes other arguments than the contract's"
 
 
@@ -324,10 +374,15 @@ def _is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _takes(function: object, declared: Callable[..., object], is_static: bool) -> bool:
-    """Returns whether a function can be called with the arguments that the contract's takes, by position."""
+def _takes(function: object, declared: Callable[..., object], is_static: bool, is_older: bool) -> bool:
+    """Returns whether a function can be called with the arguments that the contract's takes, by position.
+
+    One that is older than the contract need not take those that have a default, as all have that came since.
+    """
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     wanted = [value for value in inspect.signature(declared).parameters.values() if value.kind in kinds]
+    if is_older:
+        wanted = [value for value in wanted if value.default is value.empty]
     try:
         inspect.signature(function).bind(*wanted[1 if is_static else 0 :])  # type: ignore[arg-type]
     except TypeError:

@@ -24,7 +24,8 @@ def told_apart() -> Iterator[None]:
     there is nothing to do.
     """
     before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    is_told = getattr(before, "tells_apart", False)  # a start within a start
+    if is_told or threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
 
@@ -34,6 +35,7 @@ def told_apart() -> Iterator[None]:
         except KeyboardInterrupt as exc:
             raise Interrupted from exc
 
+    interrupt.tells_apart = True  # type: ignore[attr-defined]
     signal.signal(signal.SIGINT, interrupt)
     try:
         yield

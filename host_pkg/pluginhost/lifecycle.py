@@ -1,80 +1,113 @@
-"""A plugin's life once it is made: `init`, the handle that holds it, `shutdown`."""
+"""A plugin's life: its states, and the handle that takes it from one to the next."""
 
 from __future__ import annotations
 
-import logging
-from types import MappingProxyType
+import threading
+import time
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluginapi
-from pluginhost import identity
-from pluginhost.errors import Finding, PluginHostError, PluginInitError, PluginTypeError, describe
-from pluginhost.interrupts import Interrupted
+from pluginhost import identity, stubs
+from pluginhost.errors import Finding, PluginHostError, PluginStopped, PluginTypeError
 from pluginhost.symbols import Symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from typing import Final, Literal, TypeAlias
 
     from typing_extensions import TypeForm
 
+    from pluginhost.events import Events
+    from pluginhost.generations import Generation
     from pluginhost.loading import Loaded
     from pluginhost.survey import Candidate
+
+    State: TypeAlias = Literal[
+        "discovered", "refused", "disabled", "admitted", "loaded", "created", "running", "draining", "stopped", "failed"
+    ]
 
 P = TypeVar("P", bound=pluginapi.Plugin)
 T = TypeVar("T")
 
-
-class PluginHost(pluginapi.Host):
-    """What one plugin's `init` receives."""
-
-    __slots__ = ("_config", "_logger")
-
-    def __init__(self, candidate: Candidate, config: Mapping[str, object]) -> None:
-        self._logger = logging.getLogger(f"{candidate.group}.{candidate.name}")
-        self._config = MappingProxyType(dict(config))
-
-    @property
-    def logger(self) -> logging.Logger:
-        return self._logger
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        return self._config
+TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
+    "discovered": frozenset({"admitted", "refused", "disabled"}),
+    "refused": frozenset({"admitted", "disabled"}),
+    "disabled": frozenset({"admitted", "refused"}),
+    "admitted": frozenset({"loaded", "failed"}),
+    "loaded": frozenset({"created", "failed"}),
+    "created": frozenset({"running", "failed"}),
+    "running": frozenset({"draining"}),
+    "draining": frozenset({"stopped", "failed"}),
+    "stopped": frozenset({"discovered"}),
+    "failed": frozenset({"discovered"}),
+}
+"""Every way from one state to the next; there is no other."""
 
 
 class Handle:
-    """A running plugin as the manager holds it.
+    """A plugin as the manager holds it, or one instance of a plugin.
 
     Attributes:
-        candidate: What was admitted.
-        plugin: What its factory returned; of some contract, which `require` asserts.
+        name: What it is asked for by.
+        candidate: What was discovered.
+        state: Where it is in its life.
+        error: Why it is refused or failed; `None` in every other state.
+        generation: How many times it has come to run.
+        needs: The handles of the plugins that it uses, which end after it.
+        last_class: The class of what its factory last returned; it does not hold it.
     """
 
-    __slots__ = ("_module", "candidate", "plugin")
+    __slots__ = (
+        "__weakref__", "_events", "_lock", "_serving", "_stubs",
+        "candidate", "error", "generation", "last_class", "name", "needs", "state",
+    )  # fmt: skip
 
-    def __init__(self, loaded: Loaded) -> None:
-        self.candidate = loaded.candidate
-        self.plugin: Any = loaded.plugin
-        self._module = loaded.module
+    def __init__(self, name: str, candidate: Candidate, events: Events) -> None:
+        self.name = name
+        self.candidate = candidate
+        self.state: State = "discovered"
+        self.error: PluginHostError | None = None
+        self.generation = 0
+        self.needs: list[Handle] = []
+        self.last_class: weakref.ref[type] | None = None
+        self._events = events
+        self._lock = threading.Lock()
+        self._serving: Generation | None = None
+        self._stubs: dict[stubs.StubClass, pluginapi.Plugin] = {}  # the first is that of all its contracts
 
     @property
-    def name(self) -> str:
-        """The plugin's name."""
-        return self.candidate.name
-
-    def implements(self, contract: TypeForm[P]) -> bool:
-        """Returns whether the plugin's class derives from a contract."""
-        return identity.is_a(self.plugin, contract)
-
-    def require(self, contract: TypeForm[P]) -> P:
-        """Returns the plugin as a contract.
+    def plugin(self) -> Any:
+        """What its factory returned, past the stub.
 
         Raises:
-            PluginTypeError: It does not implement it.
+            PluginStopped: It does not run.
         """
-        if not self.implements(contract):
-            raise identity.wrong_contract(self.plugin, cast("type", contract), self.candidate)
-        return cast("P", self.plugin)
+        return self._running().plugin
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What it says it can do beyond its contracts; nothing while it does not run."""
+        return self._serving.loaded.capabilities if self._serving else frozenset()
+
+    def implements(self, contract: TypeForm[P]) -> bool:
+        """Returns whether the plugin runs and its class derives from a contract."""
+        return self._serving is not None and identity.is_a(self._serving.loaded.plugin, contract)
+
+    def require(self, contract: TypeForm[P]) -> P:
+        """Returns what stands for the plugin as a contract: the same object as long as its contracts stay.
+
+        Raises:
+            PluginTypeError: It does not implement it, or it is no contract but a class of the plugin's own.
+            PluginStopped: It does not run.
+        """
+        plugin, cls = self._running().plugin, cast("type", contract)
+        if not identity.is_a(plugin, cls):
+            raise identity.wrong_contract(plugin, cls, self.candidate)
+        if not self._stubs:
+            return cast("P", plugin)
+        stub = next((stub for stub in self._stubs.values() if identity.is_a(stub, cls)), None)
+        return cast("P", stub or self._stub_of_more(cls))
 
     def lookup(self, symbol: str, type: TypeForm[T]) -> Symbol[T]:
         """Returns a symbol of the plugin's module, as Go's `plugin.Lookup` does.
@@ -85,75 +118,163 @@ class Handle:
 
         Raises:
             PluginLookupError: There is no such symbol, or it is of another type.
+            PluginStopped: The plugin does not run.
         """
-        return Symbol(self._module, symbol, type, self.candidate)
+        return Symbol(self._running().module, symbol, type, self.candidate)
 
-    def stop(self) -> None:
-        """Shuts the plugin down.
+    def move(self, state: State, error: PluginHostError | None = None) -> None:
+        """Takes the plugin to its next state, and tells of it."""
+        before = self.state
+        assert state in TRANSITIONS[before], f"{self} cannot go from {before} to {state}"
+        self.state, self.error = state, error
+        of = self.candidate.distribution
+        fields: dict[str, object] = {"plugin": self.name, "distribution": of.name, "version": of.version}
+        fields |= {"generation": self.generation, "before": before, "error": error and error.finding.to_dict()}
+        self._events.emit(f"plugin.{state}", "", fields)
+
+    def require_startable(self) -> None:
+        """Returns if the plugin may be started by whoever asks for it.
 
         Raises:
-            PluginHostError: `shutdown` raised.
+            PluginHostError: What it failed with before, or that it was stopped.
         """
-        if not identity.is_a(self.plugin, pluginapi.Plugin):
-            return
-        try:
-            self.plugin.shutdown()
-        except Interrupted:
-            raise
-        except BaseException as exc:
-            raise PluginHostError(
+        if self.state == "failed" and self.error:
+            raise self.error.with_traceback(None)
+        if self.state == "stopped":
+            self._refuse()
+
+    def refuse(self, state: State, error: PluginHostError) -> None:
+        """Has the plugin refused or disabled; it is looked at anew when it is asked for again."""
+        if self.state != state:
+            self.move(state, error)
+        self.error = error
+
+    def give_up(self, error: PluginHostError | None) -> None:
+        """Ends a start that did not succeed; one that nobody failed, as by Ctrl-C, may be tried again."""
+        if "failed" in TRANSITIONS[self.state]:
+            self.move("failed", error)
+        if self.state == "failed" and error is None:
+            self.move("discovered")
+
+    def use(self, other: Handle) -> Handle:
+        """Returns another plugin's handle, and notes that this plugin uses it."""
+        if other not in self.needs:
+            self.needs.append(other)
+        return other
+
+    def begin(self, generation: Generation, contracts: Iterable[type]) -> None:
+        """Lets calls into a generation that was started.
+
+        Args:
+            generation: What serves from now on.
+            contracts: The host's contracts; the stub is of those that the plugin implements.
+        """
+        plugin = generation.loaded.plugin
+        with self._lock:
+            if generation.is_plugin:
+                kind = stubs.stub_class(_own_contracts(plugin, contracts))
+                stub = self._stubs.pop(kind, None) or kind.make(self.name, self, generation.calls(kind))
+                self._stubs = {kind: stub} | self._stubs
+            for kind, stub in self._stubs.items():
+                if all(identity.is_a(plugin, contract) for contract in kind.contracts):
+                    stubs.swap(stub, generation.calls(kind))
+            self._serving = generation
+            self.last_class = weakref.ref(type(plugin))
+            self.generation += 1
+        self.move("running")
+
+    def end(self, seconds: float) -> list[Finding]:
+        """Stops the plugin: lets no call in, waits for those inside, calls `shutdown` once, takes back what it got.
+
+        Args:
+            seconds: The deadline of all that; the calls inside have half of it.
+
+        Returns:
+            What went wrong on the way; the plugin is stopped or failed all the same.
+        """
+        generation = self._serving
+        assert generation is not None
+        self.move("draining")
+        with self._lock:
+            for kind, stub in self._stubs.items():
+                stubs.swap(stub, kind.to(lambda name: self._refuse, self._refuse, self._refuse, _pass))
+        deadline = time.monotonic() + seconds
+        inside = generation.drain(seconds / 2)
+        error = generation.shutdown(deadline - time.monotonic())
+        self._serving = None
+        self.needs = []
+        self.move("failed" if error else "stopped", error)
+        return [*([self._not_drained(inside, seconds / 2)] if inside else []), *([error.finding] if error else [])]
+
+    def __repr__(self) -> str:
+        return f"<Handle {self}: {self.state}>"
+
+    def __str__(self) -> str:
+        return str(self.candidate) if self.name == self.candidate.name else f"{self.name}, {self.candidate}"
+
+    def _running(self) -> Loaded:
+        if self._serving is None:
+            self._refuse()
+        return cast("Generation", self._serving).loaded
+
+    def _refuse(self, *args: Any, **named: Any) -> Any:
+        why = f": {self.error.finding.message}" if self.error else ""
+        hint = f"mend it, then start it: manager.start({self.name!r})" if why else f"manager.start({self.name!r})"
+        raise PluginStopped(Finding("plugin-stopped", f"{self} does not run, it is {self.state}{why}", hint))
+
+    def _stub_of_more(self, contract: type) -> pluginapi.Plugin:
+        """Returns a stub of a contract that is none of the API's own."""
+        generation = cast("Generation", self._serving)
+        if contract.__module__.partition(".")[0] == generation.loaded.module.__name__.partition(".")[0]:
+            raise PluginTypeError(
                 Finding(
-                    "shutdown-failed",
-                    f"{self.candidate}: shutdown raised {describe(exc)}",
-                    f"what it held may be left behind; tell the author of {self.candidate.distribution.name}",
+                    "wrong-type",
+                    f"{self}: {contract.__module__}.{contract.__qualname__} is the plugin's own class, not a contract",
+                    "ask for the contract that it implements; a plugin's own class may be another after a reload",
                     self.candidate.distribution.info,
                 )
-            ) from exc
+            )
+        kind = stubs.stub_class((contract,))
+        with self._lock:
+            if self.state != "running":
+                self._refuse()
+            if kind not in self._stubs:
+                self._stubs[kind] = kind.make(self.name, self, generation.calls(kind))
+            return self._stubs[kind]
+
+    def _not_drained(self, inside: int, seconds: float) -> Finding:
+        return Finding(
+            "drain-timeout",
+            f"{self}: {inside} of its calls did not return within {seconds:.1f} s, and it was shut down under them",
+            f"tell the author of {self.candidate.distribution.name}: calls end, or have a time limit",
+            self.candidate.distribution.info,
+        )
 
 
 def require_own(loaded: Loaded, other: Handle) -> None:
-    """Returns if a plugin is not the object that another plugin's factory returned.
+    """Returns if a plugin is not the object that serves already.
 
     Raises:
         PluginTypeError: It is; the host would name it twice, and shut it down twice.
     """
-    if loaded.plugin is other.plugin:
+    if other._serving is not None and loaded.plugin is other._serving.loaded.plugin:
         candidate = loaded.candidate
         raise PluginTypeError(
             Finding(
                 "wrong-type",
-                f"{candidate}: {candidate.factory}() returned the object that serves as {other.candidate}",
+                f"{candidate}: {candidate.factory}() returned the object that serves as {other}",
                 f"{candidate.factory}() returns a new object at each call",
                 candidate.distribution.info,
             )
         )
 
 
-def start(loaded: Loaded, config: Mapping[str, object]) -> Handle:
-    """Returns the handle of a plugin that was named and initialised.
+def _own_contracts(plugin: object, contracts: Iterable[type]) -> tuple[type, ...]:
+    """Returns the contracts that a plugin implements, without those from which others of them derive."""
+    known = [*contracts, pluginapi.Plugin]
+    own = [cls for cls in identity.real_mro(plugin) if any(cls is contract for contract in known)]
+    return tuple(cls for cls in own if not any(cls in other.__mro__[1:] for other in own))
 
-    Args:
-        loaded: What `loading.load` returned.
-        config: The plugin's configuration.
 
-    Raises:
-        PluginInitError: `init` raised.
-    """
-    candidate, plugin = loaded.candidate, loaded.plugin
-    if identity.is_a(plugin, pluginapi.Plugin):
-        # By the slot's descriptor: the class may refuse attributes, or have a `name` of its own.
-        pluginapi.Plugin.__dict__["name"].__set__(plugin, candidate.name)
-        try:
-            cast("pluginapi.Plugin", plugin).init(PluginHost(candidate, config))
-        except Interrupted:
-            raise
-        except BaseException as exc:
-            raise PluginInitError(
-                Finding(
-                    "init-failed",
-                    f"{candidate}: init raised {describe(exc)}",
-                    f"check plugins.{candidate.name}.config, or tell the author of {candidate.distribution.name}",
-                    candidate.distribution.info,
-                )
-            ) from exc
-    return Handle(loaded)
+def _pass(name: str, exc: BaseException) -> None:
+    """Blames nobody: what refuses has said why."""

@@ -9,8 +9,9 @@ import contextlib
 import importlib
 import inspect
 import sys
+import threading
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stevedore.named import NamedExtensionManager
 
@@ -21,7 +22,7 @@ from pluginhost.interrupts import Interrupted
 from pluginhost.process import Change, Modules, ProcessState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from types import ModuleType
     from typing import Final
 
@@ -38,22 +39,47 @@ class Loaded:
         module: Its module.
         plugin: What its factory returned.
         findings: What it changed of the process while it was imported and made.
+        capabilities: What it says it can do beyond its contracts.
+        built_against: The API version that its wheel was built against, where it is older than the host's; else empty.
     """
 
-    __slots__ = ("candidate", "findings", "module", "plugin")
+    __slots__ = ("built_against", "candidate", "capabilities", "findings", "module", "plugin")
 
     def __init__(self, candidate: Candidate, module: ModuleType, plugin: object, findings: list[Finding]) -> None:
         self.candidate = candidate
         self.module = module
         self.plugin = plugin
         self.findings = findings
+        self.capabilities: frozenset[str] = frozenset()
+        self.built_against = ""
+
+
+class Source(NamedTuple):
+    """What is known of a plugin beside its entry point.
+
+    Attributes:
+        built_against: The API version that its wheel was built against; empty when that is not known.
+        capabilities: What its manifest says it can do; `None` when it has none.
+        factory: What makes it in place of an entry point: the application's own.
+    """
+
+    built_against: str = ""
+    capabilities: list[str] | None = None
+    factory: Callable[[], object] | None = None
 
 
 IMPORTED: Final = "pluginhost.imported"
 """The audit event between a plugin's import and its `New()`; its argument is the plugin's name."""
 
 
-def load(candidate: Candidate, contracts: list[type], known: list[type], version: str | None = None) -> Loaded:
+def load(
+    candidate: Candidate,
+    contracts: list[type],
+    known: list[type],
+    version: str | None = None,
+    source: Source | None = None,
+    reached: Callable[[], None] = lambda: None,
+) -> Loaded:
     """Returns an admitted candidate's plugin, new and not yet initialised.
 
     Args:
@@ -61,6 +87,8 @@ def load(candidate: Candidate, contracts: list[type], known: list[type], version
         contracts: The host's contracts that it must implement.
         known: All of the host's contracts; those that it implements it must keep.
         version: The API's version; `None` when it does not tell.
+        source: What else is known of it.
+        reached: Called between its import and its `New()`.
 
     Raises:
         PluginImportError: Its module cannot be imported.
@@ -68,21 +96,27 @@ def load(candidate: Candidate, contracts: list[type], known: list[type], version
         PluginFactoryError: The factory cannot be called, or raised.
         PluginTypeError: What it returned is not the contract.
     """
+    source = source or Source()
     state, api, modules = ProcessState(), identity.HeldApi(known), Modules()
-    extensions = _Extensions(candidate, modules)
+    extensions = _Extensions(candidate, modules, source.factory, reached)
     replaced = [name for name in modules.changed if api.has(name)]
     findings = _restored(candidate, state, set(modules.changed) - set(replaced))
     try:
         identity.require_held([*replaced, *api.restore()], candidate)
         plugin = extensions.only()
-        identity.require_contracts(plugin, contracts, candidate, known)
-        identity.require_version(plugin, extensions.module(), version, candidate)
+        is_older = identity.is_older(source.built_against, version)
+        identity.require_contracts(plugin, contracts, candidate, known, is_older=is_older)
+        identity.require_version(plugin, extensions.module(), version, candidate, source.built_against)
+        capabilities = identity.require_capabilities(extensions.module(), source.capabilities, candidate)
     except PluginLoadError as exc:
         exc.more += tuple(findings)
         raise
     finally:  # reading an attribute runs the plugin's code once more
         findings += [each for each in _restored(candidate, state, ()) if each not in findings]
-    return Loaded(candidate, extensions.module(), plugin, findings)
+    loaded = Loaded(candidate, extensions.module(), plugin, findings)
+    loaded.capabilities = capabilities
+    loaded.built_against = source.built_against if is_older else ""
+    return loaded
 
 
 def find(candidate: Candidate) -> list[Finding]:
@@ -121,9 +155,15 @@ class _Extensions(NamedExtensionManager[Any]):
     import.
     """
 
-    def __init__(self, candidate: Candidate, modules: Modules) -> None:
+    def __init__(
+        self,
+        candidate: Candidate,
+        modules: Modules,
+        factory: Callable[[], object] | None,
+        reached: Callable[[], None],
+    ) -> None:
         self._candidate = candidate
-        self._modules = modules
+        self._entry_point = _AdmittedEntryPoint(candidate, modules, factory, reached)
         self._failure: BaseException | None = None
         super().__init__(
             candidate.group,
@@ -134,7 +174,7 @@ class _Extensions(NamedExtensionManager[Any]):
         )
 
     def list_entry_points(self) -> list[EntryPoint]:
-        return [_AdmittedEntryPoint(self._candidate, self._modules)]
+        return [self._entry_point]
 
     # stevedore calls it with the manager first, so it is handed over unbound.
     def _failed(self: ExtensionManager[Any], entry_point: EntryPoint, exc: BaseException) -> None:
@@ -158,15 +198,26 @@ class _AdmittedEntryPoint(EntryPoint):
     either.
     """
 
-    def __init__(self, candidate: Candidate, modules: Modules) -> None:
+    def __init__(
+        self,
+        candidate: Candidate,
+        modules: Modules,
+        factory: Callable[[], object] | None,
+        reached: Callable[[], None],
+    ) -> None:
         super().__init__(candidate.name, candidate.value, candidate.group)
-        vars(self).update(candidate=candidate, modules=modules)  # entry points refuse attributes
+        # Entry points refuse attributes.
+        vars(self).update(candidate=candidate, modules=modules, factory=factory, reached=reached)
 
     def load(self) -> Callable[[], object]:
         candidate: Candidate = vars(self)["candidate"]
         modules: Modules = vars(self)["modules"]
-        module = vars(self)["loaded"] = _import(candidate, modules)
-        factory = symbols.find(module, candidate.factory, candidate)
+        factory: object = vars(self)["factory"]
+        if factory is None:
+            module = vars(self)["loaded"] = _import(candidate, modules)
+            factory = symbols.find(module, candidate.factory, candidate)
+        else:
+            module = vars(self)["loaded"] = _module_of(factory)
         if not callable(factory):
             raise PluginFactoryError(
                 Finding(
@@ -180,6 +231,7 @@ class _AdmittedEntryPoint(EntryPoint):
         _require_no_arguments(factory, candidate, module)
         with contextlib.suppress(BaseException):  # a hook that the plugin added may raise
             sys.audit(IMPORTED, candidate.name)
+        vars(self)["reached"]()
 
         def new() -> object:
             try:
@@ -193,6 +245,12 @@ class _AdmittedEntryPoint(EntryPoint):
                 raise PluginFactoryError(_raised("factory-failed", candidate, f"{candidate.factory}()", exc)) from exc
 
         return new
+
+
+def _module_of(factory: object) -> ModuleType:
+    """Returns the module of an application's own factory."""
+    name = getattr(factory, "__module__", None) or type(factory).__module__
+    return sys.modules.get(name) or sys.modules["__main__"]
 
 
 def _require_no_arguments(factory: Callable[..., object], candidate: Candidate, module: ModuleType) -> None:
@@ -272,3 +330,41 @@ def _where(exc: BaseException) -> str:
         file = traceback.tb_frame.f_code.co_filename
         traceback = traceback.tb_next
     return file
+
+
+SERIAL: Final = threading.RLock()
+"""Held while a plugin is imported and made: one at a time in a process, whatever managers there are.
+
+`sys.modules` and what else the process shares are looked at before and after; and two imports that wait for each
+other's modules cannot arise.
+"""
+
+
+def forget(candidate: Candidate, others: Iterable[Candidate]) -> list[str]:
+    """Drops a plugin's modules, so that its next load imports them anew; returns who shares them, if they must stay.
+
+    Args:
+        candidate: A plugin that is stopped.
+        others: Those that are held.
+    """
+    own = _own_package(candidate.module)
+    sharing = [str(other) for other in others if f"{other.module}.".startswith(f"{own}.")]
+    if not sharing:
+        with SERIAL:
+            for name in [name for name in sys.modules if f"{name}.".startswith(f"{own}.")]:
+                del sys.modules[name]
+            parent, _, child = own.rpartition(".")
+            if parent in sys.modules:
+                vars(sys.modules[parent]).pop(child, None)
+            importlib.invalidate_caches()
+    return sharing
+
+
+def _own_package(module: str) -> str:
+    """Returns the outermost package that a module stands in and that is not shared, as a namespace package is."""
+    parts = module.split(".")
+    for number in range(1, len(parts)):
+        name = ".".join(parts[:number])
+        if getattr(sys.modules.get(name), "__file__", None):
+            return name
+    return module

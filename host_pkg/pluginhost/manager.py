@@ -1,9 +1,8 @@
 """The manager: what an application embeds to survey, get and shut down its plugins."""
 
-import sys
 from _thread import RLock  # threading itself is an import more
 
-from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginNotFound
+from pluginhost.errors import Finding, PluginHostError, PluginNotFound, PluginStopped
 from pluginhost.index import Index, absolute, search_path
 from pluginhost.survey import Row, Survey
 
@@ -11,7 +10,7 @@ from pluginhost.survey import Row, Survey
 # costs as much as a part of the survey itself. Annotations are quoted where they must be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
     from typing import Self, TypeVar
@@ -19,8 +18,12 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from pluginapi import Plugin
-    from pluginhost.config import PluginSettings, When
+    from pluginhost.config import InstanceSettings, PluginSettings, When
+    from pluginhost.events import Listener
     from pluginhost.lifecycle import Handle
+    from pluginhost.registered import Registered
+    from pluginhost.registry import Entry
+    from pluginhost.runner import Runner
 
     P = TypeVar("P", bound=Plugin)
 
@@ -37,9 +40,12 @@ class PluginManager:
         api: str | None = "pluginapi",
         *,
         plugins: "Mapping[str, Mapping[str, object]] | None" = None,
+        instances: "Mapping[str, Mapping[str, object]] | None" = None,
+        capabilities: "Collection[str]" = (),
         plugin_dirs: "Sequence[str | PathLike[str]]" = (),
         probe: "When" = "new",
         probe_timeout: float = 20.0,
+        shutdown_timeout: float = 10.0,
     ) -> None:
         """Makes a manager; nothing is searched or imported yet.
 
@@ -48,11 +54,16 @@ class PluginManager:
             api: The import name of the API package that host and plugins share; `None` for a group that has none.
             plugins: By plugin name, its settings: `enabled` (true or false), `config` (a table for its `init`) and
                 `distribution` (whose plugin is meant, where several share the name).
+            instances: By instance name, its settings: `plugin` (whose instance it is), `enabled` and `config`. A plugin
+                that has instances is run as these; by its own name it runs when it is asked for.
+            capabilities: What the application offers to plugins, which may require it.
             plugin_dirs: Folders of wheels, each of which is a plugin or what plugins need; what is installed comes
                 before them.
             probe: When a plugin's first load is tried in a process that may be lost: `new`, once for each content of
                 its files; `always`, each time that this process loads it; `never`.
             probe_timeout: Seconds that such a first load may take.
+            shutdown_timeout: Seconds that `close` may take. One plugin may take half of what is left of it, and half
+                of that again for the calls that are inside.
 
         Raises:
             ConfigurationError: A setting is unknown or of the wrong type.
@@ -65,22 +76,37 @@ class PluginManager:
             from pluginhost.config import require_probe
 
             require_probe(probe, probe_timeout)
+        self.shutdown_timeout = shutdown_timeout
+        if shutdown_timeout != 10.0:
+            from pluginhost.config import require_seconds
+
+            require_seconds("shutdown_timeout", shutdown_timeout)
         self._settings: dict[str, PluginSettings] = {}
         if plugins:
             from pluginhost.config import plugin_settings
 
             self._settings = plugin_settings(plugins)
+        self._instances: dict[str, InstanceSettings] = {}
+        if instances:
+            from pluginhost.config import instance_settings
+
+            self._instances = instance_settings(instances)
+        self.offered: frozenset[str] = frozenset()
+        if capabilities:
+            from pluginhost.config import capabilities as offered
+
+            self.offered = offered(capabilities)
         self._plugin_dirs: list[str] = []
         if plugin_dirs:
             from pluginhost.config import folders
 
             self._plugin_dirs = absolute(folders(plugin_dirs))
-        self._handles: dict[tuple[str, str], Handle] = {}  # by plugin and distribution, in the order of their start
-        self._named: dict[str, Handle] = {}  # the same, by the names under which they were asked for
-        self._path: list[str] = []  # what the last survey says of wheels
-        self._failures: dict[tuple[str, str], PluginHostError] = {}
+        self.registered: dict[str, Registered] = {}
+        self._named: dict[str, Handle] = {}  # by the names under which they were asked for
+        self.path: list[str] = []  # what the last survey says of wheels
+        self._runner_made: Runner | None = None
         self._logged: set[Finding] = set()
-        self._closed = False
+        self._is_closed = False
         self._lock = RLock()
 
     def survey(self) -> "Survey":
@@ -102,7 +128,9 @@ class PluginManager:
             if dirs:
                 dirs.complete(found, survey)
             stored.store(found.seen, survey.to_plain())
-        self._path = survey.path
+        self.path = survey.path
+        for builtin in self.registered.values():
+            builtin.join(survey, self.api)
         if self._settings:
             self._apply_settings(survey)
         return survey
@@ -148,76 +176,177 @@ class PluginManager:
         survey.findings = [each for each in (*checked.findings, *inside.findings) if each.code not in told]
         return survey
 
-    def get(self, name: str, contract: "TypeForm[P]") -> "P":
-        """Returns a plugin, started at the first call and the same object each time.
+    def get(self, name: str, contract: "TypeForm[P]", requires: "Collection[str]" = ()) -> "P":
+        """Returns what stands for a plugin, started at the first call and the same object each time.
 
         Args:
-            name: The plugin's name; `NAME@DISTRIBUTION` picks one of several that share the name.
+            name: The plugin's name, or an instance's; `NAME@DISTRIBUTION` picks one of several that share the name.
             contract: The contract that it must implement, such as `Greeter`.
+            requires: Capabilities that it must have.
+
+        Returns:
+            A stub of the contract's type. What a call raises is a `PluginCallError`; a `pluginapi.PluginError` is the
+            plugin's own word and comes as it is.
 
         Raises:
             PluginNotFound: No installed plugin has that name.
-            PluginRefused: Admission said no.
+            PluginRefused: Admission said no, something that it requires is not there, or it lacks a capability.
             PluginLoadError: It could not be made, or endangers the host; a failure is remembered, and raised again
                 at the next call.
-            PluginInitError: Its `init` raised.
+            PluginInitError: Its `init` or `validate` raised.
+            PluginStopped: It was stopped.
             ManagerClosed: The manager has shut down.
         """
-        return self.handle(name).require(contract)
+        handle = self.handle(name)
+        if lacking := set(requires) - handle.capabilities:
+            from pluginhost import dependencies
+
+            raise dependencies.lacking(handle, lacking, self.survey())
+        return handle.require(contract)
 
     def handle(self, name: str) -> "Handle":
         """Returns the handle of a plugin, started at the first call.
 
         Args:
-            name: The plugin's name.
+            name: The plugin's name, or an instance's.
 
         Raises:
             PluginHostError: As for `get`.
         """
-        with self._lock:
-            self._require_open()
-            handle = self._named.get(name)
-            if handle is None:
-                handle = self._named[name] = self._handle(self.row(name))
-            return handle
+        handle = self._named.get(name)
+        if handle is None or handle.state != "running":
+            handle = self._runner.serve(self.entry(name))
+            self._named[name] = handle
+        return handle
 
-    def all(self, contract: "TypeForm[P]") -> "dict[str, P]":
+    def all(self, contract: "TypeForm[P]", requires: "Collection[str]" = ()) -> "dict[str, P]":
         """Returns every plugin that implements a contract, by name; what fails is logged and left out.
 
         Args:
             contract: The contract, such as `Greeter`.
+            requires: Capabilities that they must have.
 
         Raises:
             ManagerClosed: The manager has shut down.
         """
+        return {handle.name: handle.require(contract) for handle in self._runner.serving(contract, requires)}
+
+    def load_all(self) -> None:
+        """Starts every plugin that is not disabled or stopped, those first that others require.
+
+        Raises:
+            PluginsFailed: Some did not start; it has the error of each. The others run.
+            ManagerClosed: The manager has shut down.
+        """
+        errors = {}
+        for entry in self.entries():
+            try:
+                if entry.row.enabled:
+                    self._runner.serve(entry)
+            except PluginStopped:
+                continue
+            except PluginHostError as exc:
+                errors[entry.name] = exc
+        if errors:
+            from pluginhost.errors import PluginsFailed
+
+            raise PluginsFailed(errors)
+
+    def start(self, name: str) -> None:
+        """Starts a plugin, also one that was stopped or has failed; one that runs goes on.
+
+        Args:
+            name: The plugin's name, or an instance's.
+
+        Raises:
+            PluginHostError: As for `get`.
+        """
+        self._runner.serve(self.entry(name), anew=True)
+
+    def stop(self, name: str) -> None:
+        """Stops a plugin, and before it those that use it; what fails is logged. It stays so until `start`.
+
+        Calls that are inside may end; stubs refuse others with `PluginStopped` until it is started again.
+
+        Args:
+            name: The plugin's name, or an instance's.
+
+        Raises:
+            PluginNotFound: No plugin has that name.
+        """
+        handle = self._runner.registry.find(self.entry(name))
+        if handle:
+            self._runner.stop(handle, self.shutdown_timeout / 2)
+
+    def unload(self, name: str) -> "list[Finding]":
+        """Stops a plugin and drops its modules; the next `get` imports them anew.
+
+        Args:
+            name: The plugin's name, or an instance's.
+
+        Returns:
+            Nothing when the plugin's class is gone, which is proved by a weak reference; else who holds it.
+
+        Raises:
+            PluginNotFound: No plugin has that name.
+        """
+        from pluginhost import unloading
+
+        entry = self.entry(name)
+        handle = self._runner.registry.find(entry)
+        if handle is None:
+            return []
+        self._runner.stop(handle, self.shutdown_timeout / 2)
+        self._runner.registry.drop(handle)
+        self._named = {asked: other for asked, other in self._named.items() if other is not handle}
+        found = unloading.drop(handle, self._runner.registry.known()) if entry.row.name not in self.registered else []
+        for finding in found:
+            self.tell(finding)
+        return found
+
+    def loaded(self) -> "dict[str, Handle]":
+        """Returns the plugins that run, by name, in the order in which they came to."""
+        return {handle.name: handle for handle in self._runner.registry.started()}
+
+    def register(self, name: str, factory: "Callable[[], Plugin]", *, capabilities: "Collection[str]" = ()) -> None:
+        """Adds a plugin of the application's own, which is not installed; it hides an installed one of that name.
+
+        Args:
+            name: What it is asked for by.
+            factory: What makes it, as a plugin's `New` does; its class, for instance.
+            capabilities: What it can do beyond its contracts.
+
+        Raises:
+            ConfigurationError: One of that name was registered, or the name is none.
+        """
+        from pluginhost.registered import Registered
+
         with self._lock:
-            self._require_open()
-            contracts = self._contracts()
-            found: dict[str, P] = {}
-            for row in self.survey():
-                if row.state == "disabled" or not _may_implement(row, contract, contracts):
-                    continue
-                try:
-                    handle = self._handle(row)
-                except PluginHostError:
-                    continue  # logged where it arose
-                if handle.implements(contract):
-                    found[row.name] = handle.require(contract)
-            return found
+            made = Registered(self.group, name, factory, capabilities)
+            if name in self.registered:
+                from pluginhost.config import name_taken
+
+                raise name_taken("register", name)
+            self.registered = self.registered | {name: made}
+
+    def subscribe(self, listener: "Listener", topic: str = "") -> "Callable[[], None]":
+        """Has a listener called for what happens from now on, and returns what undoes it.
+
+        Args:
+            listener: Called with a `pluginapi.Event`, on the thread on which it happens.
+            topic: What the events' topics begin with: `plugin.` for every change of a plugin's state, `plugin.failed`
+                for failures; empty for all, also what plugins emit.
+        """
+        return self._runner.registry.events.subscribe(listener, topic)
 
     def close(self) -> None:
         """Shuts down what was started, in reverse order; what fails is logged. A second call does nothing."""
-        from pluginhost.interrupts import told_apart
-
-        with self._lock, told_apart():
-            self._closed = True
-            self._named.clear()
-            while self._handles:
-                _, handle = self._handles.popitem()
-                try:
-                    handle.stop()
-                except PluginHostError as exc:
-                    self._log(exc.finding)
+        self._named = {}
+        with self._lock:
+            runner = self._runner_made
+            self._is_closed = True
+        if runner:
+            runner.close(self.shutdown_timeout)
 
     def __enter__(self) -> "Self":
         return self
@@ -227,78 +356,51 @@ class PluginManager:
     ) -> None:
         self.close()
 
+    @property
+    def _runner(self) -> "Runner":
+        with self._lock:
+            if self._runner_made is None:
+                from pluginhost.runner import Runner  # a survey does without
+
+                self._runner_made = Runner(self)
+                self._runner_made.is_closed = self._is_closed
+            return self._runner_made
+
+    def entry(self, name: str) -> "Entry":
+        """Returns what goes by a name."""
+        from pluginhost.registry import Entry
+
+        if instance := self._instances.get(name):
+            row = self.row(instance.plugin)
+            row.enabled = row.enabled and instance.enabled
+            return Entry(name, row, instance.config)
+        row = self.row(name)
+        settings = self._settings.get(row.name)
+        return Entry(row.name, row, settings.config if settings else {})
+
+    def entries(self) -> "Iterator[Entry]":
+        """Yields all that is run: instances, and the plugins that have none."""
+        from pluginhost.registry import Entry
+
+        rows = list(self.survey())
+        for name in self._instances:
+            if any(row.name == name for row in rows):
+                from pluginhost.config import name_taken
+
+                raise name_taken(f"instances.{name}", name)
+            yield self.entry(name)
+        made = {instance.plugin.partition("@")[0] for instance in self._instances.values()}
+        for row in rows:
+            if row.name not in made:
+                settings = self._settings.get(row.name)
+                yield Entry(row.name, row, settings.config if settings else {})
+
     def _apply_settings(self, survey: "Survey") -> None:
         for row in survey:
             if settings := self._settings.get(row.name):
                 row.enabled = settings.enabled
                 if settings.distribution == row.distribution:
                     row.pick()
-
-    def _handle(self, row: "Row") -> "Handle":
-        running = self._handles.get((row.name, row.distribution)) if row.state == "ready" else None
-        return running or self._start(row)
-
-    def _start(self, row: "Row") -> "Handle":
-        """Takes a candidate the whole way: admitted, tried, loaded, initialised, held."""
-        identity = row.name, row.distribution
-        if identity in self._failures:
-            raise self._failures[identity].with_traceback(None)
-        contracts = self._contracts()
-        try:
-            row.require_ready()
-            handle = self._handles[identity] = self._make(row, contracts)
-        except PluginHostError as exc:
-            if row.state == "ready":  # what was only refused may be mended while the host runs
-                self._failures[identity] = exc
-            for finding in (exc.finding, *exc.more):
-                self._log(finding)
-            raise
-        return handle
-
-    def _make(self, row: "Row", contracts: dict[str, type]) -> "Handle":
-        """Returns the handle of an admitted plugin, initialised; what it did on the way is logged."""
-        from pluginhost import identity, interrupts, lifecycle, loading
-
-        if self._path:
-            from pluginhost import store
-
-            store.put_on_path(self._path, row.candidate)
-        wanted, settings = _wanted(row, contracts), self._settings.get(row.name)
-        version = identity.api_version(self.api)
-        with interrupts.told_apart():
-            told = self._probed(row, wanted)
-            loaded = loading.load(row.candidate, list(wanted.values()), list(contracts.values()), version)
-            for other in self._handles.values():
-                lifecycle.require_own(loaded, other)
-            handle = lifecycle.start(loaded, settings.config if settings else {})
-        for warning in (*told, *loaded.findings):
-            self._log(warning)
-        return handle
-
-    def _probed(self, row: "Row", wanted: "Collection[str]") -> "list[Finding]":
-        """Returns what a plugin's first load, in a process that may be lost, tells of it."""
-        # A plugin that has a host of its own would be loaded by the throw-away process of a throw-away process.
-        if self.probe == "never" or "pluginhost.throwaway" in "".join(sys.orig_argv[-1:]):
-            return []
-        from pluginhost import verdicts
-
-        made_of = verdicts.content(row.candidate.distribution)
-        found = verdicts.recall(row.candidate, made_of) if self.probe == "new" else None
-        if found is None:
-            from pluginhost import probe  # a known plugin does without
-
-            found = probe.verdict(row.candidate, made_of, self.api, wanted, seconds=self.probe_timeout)
-        verdicts.require_harmless(found)
-        return found
-
-    def _contracts(self) -> dict[str, type]:
-        from pluginhost import identity
-
-        return identity.import_contracts(self.api)
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise ManagerClosed(Finding("manager-closed", "the manager has shut down", "make a new PluginManager"))
 
     def _not_found(self, name: str, names: list[str]) -> "PluginNotFound":
         import difflib
@@ -315,7 +417,7 @@ class PluginManager:
             )
         )
 
-    def _log(self, finding: "Finding") -> None:
+    def tell(self, finding: "Finding") -> None:
         """Logs a finding, once."""
         import logging
 
@@ -327,16 +429,3 @@ class PluginManager:
             level = logging.ERROR if finding.severity == "error" else logging.WARNING
             extra = {"code": finding.code, "stage": finding.stage}
             logger.log(level, "%s", finding, extra=extra)
-
-
-def _wanted(row: "Row", contracts: dict[str, type]) -> dict[str, type]:
-    """Returns the contracts that a plugin must implement: the base of all, and those that its manifest names."""
-    return {name: contracts[name] for name in ("Plugin", *(row.contracts or ())) if name in contracts}
-
-
-def _may_implement(row: "Row", contract: object, contracts: dict[str, type]) -> bool:
-    """Returns whether a manifest names a contract, or one derived from it, or does not tell."""
-    if row.contracts is None:
-        return True
-    named = [contracts.get(name) for name in (*row.contracts, "Plugin")]
-    return any(cls is None or contract in cls.__mro__ for cls in named)

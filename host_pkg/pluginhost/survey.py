@@ -34,7 +34,7 @@ class Distribution:
         self.facts = facts
 
     def __str__(self) -> str:
-        return f"{self.name[:200]} {self.version[:100]}"  # what is longer is refused, and said so in less
+        return f"{self.name[:200]} {self.version[:100]}".rstrip()  # what is longer is refused, and said so in less
 
 
 class Facts:

@@ -14,7 +14,7 @@ from pluginhost import identity
 from pluginhost.cli import output
 from pluginhost.cli.options import complete_name, plugin_options
 from pluginhost.config import PROBE
-from pluginhost.errors import ConfigurationError, Finding, PluginCallError, describe, escape
+from pluginhost.errors import ConfigurationError, Finding, PluginCallError, PluginHostError, describe, escape
 from pluginhost.manager import PluginManager
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pluginhost.config import When
     from pluginhost.lifecycle import Handle
 
-_NOT_CALLS = {"init", "shutdown"}
+_NOT_CALLS = {"init", "validate", "shutdown"}
 
 
 @click.command(context_settings={"ignore_unknown_options": True})  # so that -5 is a number
@@ -56,7 +56,11 @@ def call(
         arguments = _arguments(declared, args)
         try:
             result = function(*arguments)
-        except KeyboardInterrupt:
+            if inspect.iscoroutine(result):
+                import asyncio  # few contracts are asynchronous
+
+                result = asyncio.run(result)
+        except (KeyboardInterrupt, PluginHostError):
             raise
         except BaseException as exc:
             raise _call_failed(handle, method, exc) from exc
@@ -82,7 +86,11 @@ def _method(handle: Handle, name: str) -> tuple[Callable[..., object], Callable[
             )
         )
     declaring = [cls for cls in identity.real_mro(handle.plugin) if name in vars(cls)][-1]
-    return getattr(handle.plugin, name), vars(declaring)[name]
+    from pluginapi import Plugin  # which may be a copy that is refused, so other subcommands do without
+
+    stub = handle.require(Plugin) if handle.implements(Plugin) else None
+    # What no contract has is called past the stub.
+    return getattr(stub if hasattr(stub, name) else handle.plugin, name), vars(declaring)[name]
 
 
 def _arguments(declared: Callable[..., object], args: Sequence[str]) -> list[object]:

@@ -5,6 +5,7 @@ same class on both sides.
 """
 
 from pluginapi.contracts import (
+    Event,
     Greeter,
     Handler,
     Host,
@@ -20,6 +21,7 @@ from pluginapi.version import API_VERSION, fingerprint
 
 __all__ = [
     "API_VERSION",
+    "Event",
     "Greeter",
     "Handler",
     "Host",

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+
+    from typing_extensions import TypeForm
+
+P = TypeVar("P", bound="Plugin")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened.
+
+    Attributes:
+        topic: What kind of thing. What the host tells of a plugin's life is `plugin.` and the state that it reached.
+        source: The plugin that told it; empty when the host or the application did.
+        fields: What is to be known of it.
+    """
+
+    topic: str
+    source: str
+    fields: Mapping[str, object]
 
 
 class Host(ABC):
-    """What a plugin may use of the application that runs it.
+    """What a plugin may use of the application that runs it, from `init` until its `shutdown` has returned.
 
-    A host hands one to `Plugin.init`. A plugin never makes one.
+    A host hands one to `Plugin.init`. A plugin never makes one. Whoever uses it later gets an error.
     """
 
     __slots__ = ()
@@ -29,6 +49,92 @@ class Host(ABC):
     def config(self) -> Mapping[str, object]:
         """The plugin's own configuration, read-only; empty when there is none."""
 
+    @property
+    @abstractmethod
+    def capabilities(self) -> frozenset[str]:
+        """What the application offers beyond this class, by names that its documentation explains."""
+
+    @property
+    @abstractmethod
+    def data_folder(self) -> Path:
+        """A folder of the plugin's own for what must last; made when it is first asked for, its user's alone."""
+
+    @property
+    @abstractmethod
+    def cache_folder(self) -> Path:
+        """A folder of the plugin's own for what can be made anew; likewise."""
+
+    @abstractmethod
+    def get(self, name: str, contract: TypeForm[P]) -> P:
+        """Returns another plugin, started if it is not yet; it ends after this one.
+
+        Args:
+            name: The other plugin's name.
+            contract: The contract that it must implement.
+
+        Raises:
+            Exception: It is not there, or does not start; or it is this plugin that it waits for itself.
+        """
+
+    @abstractmethod
+    def all(self, contract: TypeForm[P], requires: Collection[str] = ()) -> dict[str, P]:
+        """Returns every other plugin of a contract, by name, started if it is not yet; those that fail are left out.
+
+        Args:
+            contract: The contract that they must implement.
+            requires: Capabilities that they must have.
+        """
+
+    @overload
+    def load(self, namespace: str, configuration: Mapping[str, Mapping[str, object]]) -> dict[str, Plugin]: ...
+
+    @overload
+    def load(
+        self, namespace: str, configuration: Mapping[str, Mapping[str, object]], contract: TypeForm[P]
+    ) -> dict[str, P]: ...
+
+    @abstractmethod
+    def load(
+        self, namespace: str, configuration: Mapping[str, Mapping[str, object]], contract: object = None
+    ) -> Mapping[str, Plugin]:
+        """Returns guests: plugins made for this one alone, which are shut down after it.
+
+        After Caddy's modules, whose configuration names the modules that they load:
+        https://caddyserver.com/docs/extending-caddy.
+
+        Args:
+            namespace: What the guests' names begin with: `http.handlers` for `http.handlers.rate`.
+            configuration: By the rest of the name (`rate`), the guest's own configuration. One guest is made of each.
+            contract: The contract that they must implement.
+
+        Returns:
+            The guests, by the keys of the configuration and in that order.
+
+        Raises:
+            Exception: One is not there, or does not start.
+        """
+
+    @abstractmethod
+    def subscribe(self, listener: Callable[[Event], object], topic: str = "") -> Callable[[], None]:
+        """Has a listener called for what happens from now on, until the plugin's shutdown.
+
+        Args:
+            listener: Called on the thread on which it happens, so it returns soon.
+            topic: What the events' topics begin with; empty for all.
+
+        Returns:
+            What undoes it.
+        """
+
+    @abstractmethod
+    def emit(self, topic: str, **fields: object) -> None:
+        """Tells all who have subscribed that something happened; the event names this plugin as its source.
+
+        Args:
+            topic: What kind of thing.
+            fields: What is to be known of it: numbers, text, and lists and tables of them.
+        """
+
 
 class Plugin(ABC):
     """The base of all contracts.
@@ -38,12 +144,15 @@ class Plugin(ABC):
 
     Attributes:
         name: The plugin's name. The host sets it from the entry point before `init`; a plugin does not.
+        concurrency: How many calls at once the plugin takes, where it says so in its class; 1 has them come one after
+            the other. `None`: as many as there are.
     """
 
     # A slot, so that the host can name a plugin whose class has slots or refuses attributes.
     __slots__ = ("__weakref__", "name")
 
     name: str
+    concurrency: int | None = None
 
     def init(self, host: Host) -> None:  # noqa: B027 - a default that does nothing is the contract
         """Starts the plugin's work; called once, before the first call.
@@ -52,11 +161,22 @@ class Plugin(ABC):
             host: What the plugin may use of its host, until `shutdown` returns.
 
         Raises:
-            Exception: Anything raised here refuses the plugin; the host goes on without it.
+            Exception: Anything raised here refuses the plugin, and the host goes on without it. What the host gave
+                out is taken back; what `init` itself began, it ends before it raises, as `__enter__` does.
+        """
+
+    def validate(self) -> None:  # noqa: B027 - as above
+        """Says whether the plugin is fit to be called; called once, after `init`, and changes nothing.
+
+        Raises:
+            Exception: It is not fit. The host calls `shutdown` and goes on without it.
         """
 
     def shutdown(self) -> None:  # noqa: B027 - as above
-        """Ends the plugin's work; called once, after the last call, in the reverse order of `init`."""
+        """Ends the plugin's work; called once, after the last call, in the reverse order of `init`.
+
+        It runs on a thread of its own, and is given up when it takes too long.
+        """
 
 
 class Greeter(Plugin):

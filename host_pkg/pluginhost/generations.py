@@ -1,0 +1,233 @@
+"""One generation of a plugin: what its factory made, from `init` to `shutdown`, and the calls that are inside."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+import threading
+import time
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+import pluginapi
+from pluginhost import identity
+from pluginhost.errors import Finding, PluginCallError, PluginHostError, PluginInitError, PluginTypeError, describe
+from pluginhost.interrupts import Interrupted
+from pluginhost.limits import Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+    from pluginhost.host import PluginHost
+    from pluginhost.loading import Loaded
+    from pluginhost.stubs import Calls, StubClass
+
+_POLL_SECONDS: Final = 0.01
+
+
+class Generation:
+    """One generation of a plugin.
+
+    Attributes:
+        name: The plugin's name.
+        loaded: What `loading.load` returned.
+        host: What its `init` receives.
+        threads: The threads that were begun while it started or shut down, and that keep the process from ending.
+    """
+
+    __slots__ = ("_calls", "_limit", "_text", "host", "loaded", "name", "threads")
+
+    def __init__(self, name: str, text: str, loaded: Loaded, host: PluginHost) -> None:
+        self.name = name
+        self.loaded = loaded
+        self.host = host
+        self.threads: set[threading.Thread] = set()
+        self._text = text
+        self._limit: Limit | None = None
+        self._calls: dict[StubClass, Calls] = {}
+
+    @property
+    def is_plugin(self) -> bool:
+        """Whether it is a `Plugin`, and no object of a group without an API."""
+        return identity.is_a(self.loaded.plugin, pluginapi.Plugin)
+
+    def start(self, seconds: float) -> None:
+        """Names the plugin, calls its `init`, and then its `validate`; what fails is unwound.
+
+        Args:
+            seconds: What its `shutdown` may take if `validate` says no.
+
+        Raises:
+            PluginInitError: `init` or `validate` raised.
+            PluginTypeError: Its `concurrency` is no number of calls.
+        """
+        plugin: Any = self.loaded.plugin
+        if not self.is_plugin:
+            return
+        # By the slot's descriptor: the class may refuse attributes, or have a `name` of its own.
+        pluginapi.Plugin.__dict__["name"].__set__(plugin, self.name)
+        before = set(threading.enumerate())
+        try:
+            self._limit = self._find_limit()
+            self._call("init", lambda: plugin.init(self.host))
+            try:
+                self._call("validate", lambda: plugin.validate())
+            except BaseException:
+                self.shutdown(seconds)
+                raise
+        except BaseException:
+            self.host.revoke()
+            raise
+        finally:
+            self._note_threads(before)
+
+    def calls(self, kind: StubClass) -> Calls:
+        """Returns where the calls of a stub of some contracts go while this generation serves."""
+        if kind not in self._calls:
+            self._calls[kind] = kind.to(lambda name: self._find(name, kind), self._read, self._write, self._blame)
+        return self._calls[kind]
+
+    def drain(self, seconds: float) -> int:
+        """Waits until no call is inside, and returns how many still are at the deadline."""
+        deadline = time.monotonic() + seconds
+        while (inside := sum(calls.inside for calls in self._calls.values())) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return inside
+
+    def shutdown(self, seconds: float) -> PluginHostError | None:
+        """Calls `shutdown` on a thread of its own, takes back what the plugin was given, and returns what went wrong.
+
+        Args:
+            seconds: The deadline; then the thread is given up.
+        """
+        error = self._shut_down(seconds) if self.is_plugin else None
+        self.host.revoke()
+        return error
+
+    def _shut_down(self, seconds: float) -> PluginHostError | None:
+        plugin: Any = self.loaded.plugin
+        raised: list[BaseException] = []
+        before = set(threading.enumerate())
+
+        def run() -> None:
+            try:
+                plugin.shutdown()
+            except BaseException as exc:
+                raised.append(exc)
+
+        # A daemon, as are the threads that it starts: none of them keeps the process from ending.
+        thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(run,), name=f"shutdown of {self.name}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # from Python 3.12 on, while the interpreter ends
+            run()
+        else:
+            thread.join(max(0.0, seconds))
+        self._note_threads(before)
+        if thread.is_alive():
+            return self._late(thread, seconds)
+        if not raised:
+            return None
+        if issubclass(type(raised[0]), Interrupted):
+            raise raised[0]
+        hint = f"what it held may be left behind; tell the author of {self._of.name}"
+        error = PluginHostError(self._finding("shutdown-failed", f"shutdown raised {describe(raised[0])}", hint))
+        error.__cause__ = raised[0]
+        return error
+
+    def _late(self, thread: threading.Thread, seconds: float) -> PluginHostError:
+        frame = sys._current_frames().get(thread.ident or 0)
+        while frame and frame.f_back and frame.f_globals.get("__name__") in sys.stdlib_module_names:
+            frame = frame.f_back
+        where = f", in {frame.f_code.co_filename}, line {frame.f_lineno}" if frame else ""
+        hint = f"its thread is given up, and ends with the process; tell the author of {self._of.name}"
+        what = f"shutdown did not end within {seconds:.1f} s{where}"
+        return PluginHostError(self._finding("shutdown-timeout", what, hint))
+
+    @property
+    def _of(self) -> Any:
+        return self.loaded.candidate.distribution
+
+    def _finding(self, code: str, what: str, hint: str) -> Finding:
+        return Finding(code, f"{self._text}: {what}", hint, self._of.info)
+
+    def _call(self, name: str, call: Callable[[], object]) -> None:
+        """Calls `init` or `validate`, which return nothing."""
+        try:
+            returned = call()
+        except Interrupted:
+            raise
+        except BaseException as exc:
+            hint = f"check plugins.{self.name}.config, or tell the author of {self._of.name}"
+            raise PluginInitError(self._finding(f"{name}-failed", f"{name} raised {describe(exc)}", hint)) from exc
+        if returned is None:
+            return
+        if type(returned) is CoroutineType:
+            returned.close()  # else Python complains that nobody awaited it
+        hint = f"its author has {name} raise what is wrong, and return nothing; it is no `async def`"
+        what = f"{name} returned a {identity.class_name(returned)}"
+        raise PluginInitError(self._finding(f"{name}-failed", what, hint))
+
+    def _find_limit(self) -> Limit | None:
+        concurrency = next(
+            names["concurrency"] for names in map(vars, identity.real_mro(self.loaded.plugin)) if "concurrency" in names
+        )
+        if concurrency is None:
+            return None
+        if type(concurrency) is not int or concurrency < 1:
+            what = f"its concurrency is a {identity.class_name(concurrency)}, not a number of calls from 1 on"
+            hint = f"its author writes `concurrency = 1`, or leaves it out; tell the author of {self._of.name}"
+            raise PluginTypeError(self._finding("contract-broken", what, hint))
+        return Limit(concurrency)
+
+    def _find(self, name: str, kind: StubClass) -> Callable[..., Any]:
+        plugin = self.loaded.plugin
+        try:
+            found: Callable[..., Any] = getattr(plugin, name)
+        except BaseException:  # told when it is called; others may never be
+
+            def found(*args: Any, **named: Any) -> Any:
+                return getattr(plugin, name)(*args, **named)
+
+        if self._limit is None or name in kind.generators:
+            return found
+        return self._limit.hold_async(found) if name in kind.coroutines else self._limit.hold(found)
+
+    def _read(self, name: str) -> object:
+        return getattr(self.loaded.plugin, name)
+
+    def _write(self, name: str, value: object) -> None:
+        setattr(self.loaded.plugin, name, value)
+
+    def _blame(self, name: str, exc: BaseException) -> None:
+        """Raises what a caller is told of what a call raised; returns where that is told as it is."""
+        kind = type(exc)
+        if issubclass(kind, pluginapi.PluginError | PluginHostError | KeyboardInterrupt | GeneratorExit):
+            return  # the plugin's word to its caller, or another plugin's failure, or not the plugin's doing
+        asyncio = sys.modules.get("asyncio")
+        if asyncio and issubclass(kind, asyncio.CancelledError) and asyncio._get_running_loop():
+            return
+        missing = kind in (AttributeError, NotImplementedError) and not self._defines(name)
+        if missing and self.loaded.built_against:
+            raise PluginCallError(
+                self._finding(
+                    "method-missing",
+                    f"it has no {name}: it was built for the API {self.loaded.built_against}",
+                    f"install a newer version: pip install --upgrade {self._of.name}",
+                )
+            ) from exc
+        hint = f"other arguments may do; else tell the author of {self._of.name}, with the traceback"
+        raise PluginCallError(self._finding("call-failed", f"{name} raised {describe(exc)}", hint)) from exc
+
+    def _defines(self, name: str) -> bool:
+        """Returns whether the plugin has something of its own under a name, and not its contract's default alone."""
+        module = self.loaded.module.__name__.partition(".")[0]
+        return any(
+            name in vars(cls) for cls in identity.real_mro(self.loaded.plugin) if cls.__module__.startswith(module)
+        )
+
+    def _note_threads(self, before: set[threading.Thread]) -> None:
+        self.threads |= {thread for thread in threading.enumerate() if thread not in before and not thread.daemon}

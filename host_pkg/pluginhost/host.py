@@ -1,0 +1,130 @@
+"""What a plugin's `init` receives: the host as one plugin sees it, until its shutdown."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import quote
+
+import pluginapi
+from pluginhost.errors import Finding, PluginStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from typing_extensions import TypeForm
+
+    from pluginhost.events import Events, Listener
+
+P = TypeVar("P", bound=pluginapi.Plugin)
+
+
+class Services(NamedTuple):
+    """What a host does for one plugin.
+
+    Attributes:
+        get: Returns another plugin by name and contract.
+        all: Returns the other plugins of a contract that have some capabilities.
+        load: Returns guests by namespace, configuration and contract, and is told where to leave what undoes it.
+        capabilities: What the application offers.
+        events: The listeners of all.
+    """
+
+    get: Callable[[str, Any], Any]
+    all: Callable[[Any, Collection[str]], Any]
+    load: Callable[[str, Mapping[str, Mapping[str, object]], Any, Callable[[Callable[[], None]], object]], Any]
+    capabilities: frozenset[str]
+    events: Events
+
+
+class PluginHost(pluginapi.Host):
+    """The host of one plugin.
+
+    Attributes:
+        undo: What is undone when it is revoked, the last first: whatever gives something to the plugin adds to it.
+    """
+
+    __slots__ = ("_config", "_group", "_logger", "_name", "_services", "undo")
+
+    def __init__(self, group: str, name: str, config: Mapping[str, object], services: Services) -> None:
+        self.undo = contextlib.ExitStack()
+        self._group = group
+        self._name = name
+        self._config = MappingProxyType(dict(config))
+        self._logger = logging.getLogger(f"{group}.{name}")
+        self._services: Services | None = services
+
+    @property
+    def logger(self) -> logging.Logger:
+        self._require_open()
+        return self._logger
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        self._require_open()
+        return self._config
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return self._require_open().capabilities
+
+    @property
+    def data_folder(self) -> Path:
+        import platformdirs  # most plugins never ask
+
+        self._require_open()
+        return self._own(platformdirs.user_data_path("pluginhost", appauthor=False))
+
+    @property
+    def cache_folder(self) -> Path:
+        import platformdirs
+
+        self._require_open()
+        return self._own(platformdirs.user_cache_path("pluginhost", appauthor=False) / "plugins")
+
+    def get(self, name: str, contract: TypeForm[P]) -> P:
+        found: P = self._require_open().get(name, contract)
+        return found
+
+    def all(self, contract: TypeForm[P], requires: Collection[str] = ()) -> dict[str, P]:
+        found: dict[str, P] = self._require_open().all(contract, requires)
+        return found
+
+    def load(
+        self, namespace: str, configuration: Mapping[str, Mapping[str, object]], contract: object = None
+    ) -> dict[str, Any]:
+        load, wanted = self._require_open().load, contract or pluginapi.Plugin
+        found: dict[str, Any] = load(namespace, configuration, wanted, self.undo.callback)
+        return found
+
+    def subscribe(self, listener: Listener, topic: str = "") -> Callable[[], None]:
+        undo = self._require_open().events.subscribe(listener, topic)
+        self.undo.callback(undo)
+        return undo
+
+    def emit(self, topic: str, **fields: object) -> None:
+        self._require_open().events.emit(topic, self._name, fields)
+
+    def revoke(self) -> None:
+        """Ends the plugin's use of its host, and takes back what it was given."""
+        self._services = None
+        self.undo.close()
+
+    def _require_open(self) -> Services:
+        services = self._services
+        if services is None:
+            hint = "a plugin lets go of its host in `shutdown`: its threads have ended by then"
+            raise PluginStopped(Finding("host-revoked", f"{self._name} uses its host after its shutdown", hint))
+        return services
+
+    def _own(self, base: Path) -> Path:
+        """Returns the plugin's folder below another; the names of group and plugin are no paths there."""
+        folder = base
+        for part in ("", quote(self._group, safe=""), quote(self._name, safe="@#")):
+            folder = folder / part
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(os.path.abspath(folder))

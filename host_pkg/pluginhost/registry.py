@@ -1,0 +1,161 @@
+"""The handles of one manager: whose turn it is, who waits for whom, who uses whom."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from typing import TYPE_CHECKING
+
+from pluginhost import dependencies
+from pluginhost.events import Events
+from pluginhost.lifecycle import Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import TypeAlias
+
+    from pluginhost.errors import Finding
+    from pluginhost.survey import Row
+
+    Key: TypeAlias = tuple[str, str]
+
+
+class Entry:
+    """What goes by a name: a plugin, an instance of one, or a guest.
+
+    Attributes:
+        name: What it is asked for by.
+        row: The plugin's row of the survey.
+        config: What its `init` finds in `host.config`.
+    """
+
+    __slots__ = ("config", "name", "row")
+
+    def __init__(self, name: str, row: Row, config: Mapping[str, object]) -> None:
+        self.name = name
+        self.row = row
+        self.config = config
+
+    @property
+    def key(self) -> Key:
+        """Its identity among the handles: a name alone is none where two distributions have it."""
+        return self.name, self.row.distribution
+
+
+class Registry:
+    """The handles of one manager, by name and distribution.
+
+    One thread at a time has the turn of a handle, and alone takes it from state to state. A thread that wants a turn
+    while others wait for its own gets an error in place of a deadlock.
+
+    Attributes:
+        events: The listeners.
+    """
+
+    def __init__(self, tell: Callable[[Finding], None]) -> None:
+        self.events = Events(tell)
+        self._handles: dict[Key, Handle] = {}
+        self._started: list[Handle] = []
+        self._change = threading.Condition()
+        self._turns: dict[int, list[Handle]] = {}  # by thread, in the order in which it took them
+        self._waits: dict[int, Handle] = {}  # by thread, whose turn it waits for
+
+    def of(self, entry: Entry) -> Handle:
+        """Returns the handle of an entry, made when it is first asked for."""
+        with self._change:
+            if entry.key not in self._handles:
+                self._handles[entry.key] = Handle(entry.name, entry.row.candidate, self.events)
+            return self._handles[entry.key]
+
+    def find(self, entry: Entry) -> Handle | None:
+        """Returns the handle of an entry if there is one."""
+        return self._handles.get(entry.key)
+
+    def guest_of(self, owner: Handle, row: Row, config: Mapping[str, object]) -> Entry:
+        """Returns the entry of a plugin's own guest, under a name that no other has."""
+        names = {handle.name for handle in self.known()}
+        own = f"{owner.name}/{row.name}"
+        numbered = (f"{own}#{number}" for number in itertools.count(2))
+        return Entry(next(name for name in itertools.chain([own], numbered) if name not in names), row, config)
+
+    def known(self) -> list[Handle]:
+        """Returns every handle, in the order in which they were asked for."""
+        with self._change:
+            return list(self._handles.values())
+
+    def started(self) -> list[Handle]:
+        """Returns the handles that run, in the order in which they came to."""
+        with self._change:
+            self._started = [handle for handle in self._started if handle.state == "running"]
+            return list(self._started)
+
+    def note_started(self, handle: Handle) -> None:
+        """Takes down that a handle has come to run."""
+        with self._change:
+            self._started = [other for other in self._started if other is not handle] + [handle]
+
+    def users(self, handle: Handle) -> list[Handle]:
+        """Returns the running handles that use another, those first that started last."""
+        return [other for other in reversed(self.started()) if handle in other.needs]
+
+    def drop(self, handle: Handle) -> None:
+        """Forgets a handle."""
+        with self._change:
+            self._handles = {key: other for key, other in self._handles.items() if other is not handle}
+
+    @contextlib.contextmanager
+    def turn(self, handle: Handle, seconds: float | None = None) -> Iterator[bool]:
+        """Gives a thread the turn of a handle.
+
+        Args:
+            handle: Which one.
+            seconds: How long to wait for it; `None` without end.
+
+        Yields:
+            Whether it got the turn in that time.
+
+        Raises:
+            PluginRequirementError: It would wait for itself.
+        """
+        me = threading.get_ident()
+        with self._change:
+            got = self._wait(handle, me, seconds)
+            if got:
+                self._turns.setdefault(me, []).append(handle)
+        try:
+            yield got
+        finally:
+            if got:
+                with self._change:
+                    self._turns[me].remove(handle)
+                    if not self._turns[me]:
+                        del self._turns[me]
+                    self._change.notify_all()
+
+    def _wait(self, handle: Handle, me: int, seconds: float | None) -> bool:
+        if self._owner(handle) is None:
+            return True
+        if path := self._cycle(handle, me):
+            raise dependencies.cycle(path)
+        self._waits[me] = handle
+        try:
+            return self._change.wait_for(lambda: self._owner(handle) is None, seconds)
+        finally:
+            del self._waits[me]
+
+    def _owner(self, handle: Handle) -> int | None:
+        return next((thread for thread, held in self._turns.items() if handle in held), None)
+
+    def _cycle(self, handle: Handle, me: int) -> list[str]:
+        """Returns who would wait for whom if a thread waited for a handle: from the handle back to it; else nothing."""
+        path, wanted = [], handle
+        while (owner := self._owner(wanted)) is not None:
+            held = self._turns[owner]
+            path += [other.name for other in held[held.index(wanted) :]]
+            if owner == me:
+                return [*path, handle.name]
+            if owner not in self._waits:
+                return []
+            wanted = self._waits[owner]
+        return []

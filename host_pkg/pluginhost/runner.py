@@ -1,0 +1,265 @@
+"""The road of a plugin from a row of the survey to a handle that runs, and back."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import pluginapi
+from pluginhost import dependencies, identity, lifecycle, loading
+from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginRefused
+from pluginhost.generations import Generation
+from pluginhost.host import PluginHost, Services
+from pluginhost.interrupts import told_apart
+from pluginhost.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from typing_extensions import TypeForm
+
+    from pluginhost.config import When
+    from pluginhost.lifecycle import Handle
+    from pluginhost.loading import Loaded
+    from pluginhost.registered import Registered
+    from pluginhost.registry import Entry
+    from pluginhost.survey import Row, Survey
+
+P = TypeVar("P", bound=pluginapi.Plugin)
+
+
+class Manager(Protocol):
+    """What the runner knows of its manager: the settings, and what is installed."""
+
+    group: str
+    api: str | None
+    probe: When
+    probe_timeout: float
+    shutdown_timeout: float
+    offered: frozenset[str]
+    path: list[str]
+
+    @property
+    def registered(self) -> Mapping[str, Registered]:
+        """The application's own plugins, by name."""
+
+    def survey(self) -> Survey:
+        """Returns a row for each plugin."""
+
+    def row(self, name: str) -> Row:
+        """Returns a plugin's row."""
+
+    def handle(self, name: str) -> Handle:
+        """Returns the handle of a plugin, which runs."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Yields all that is run."""
+
+    def tell(self, finding: Finding) -> None:
+        """Tells of what goes wrong."""
+
+
+class Runner:
+    """Starts and stops the plugins of one manager.
+
+    Attributes:
+        registry: Their handles.
+        is_closed: Whether nothing is started any more.
+    """
+
+    def __init__(self, manager: Manager) -> None:
+        self.registry = Registry(manager.tell)
+        self.is_closed = False
+        self._of = manager
+
+    def require_open(self) -> None:
+        """Returns if plugins may be started.
+
+        Raises:
+            ManagerClosed: The manager has shut down.
+        """
+        if self.is_closed:
+            raise ManagerClosed(Finding("manager-closed", "the manager has shut down", "make a new PluginManager"))
+
+    def close(self, seconds: float) -> None:
+        """Stops what runs, in the reverse order of its start, and starts nothing any more.
+
+        Args:
+            seconds: The deadline. Each may take half of what is left, so that one that hangs leaves some to the others.
+        """
+        self.is_closed = True
+        deadline = time.monotonic() + seconds
+        with told_apart():
+            for handle in reversed(self.registry.started()):
+                self.stop(handle, (deadline - time.monotonic()) / 2)
+
+    def serving(
+        self, contract: TypeForm[P], requires: Collection[str], without: Handle | None = None
+    ) -> Iterator[Handle]:
+        """Yields the plugins of a contract that have some capabilities, each started when it is its turn."""
+        self.require_open()
+        contracts, wanted = identity.import_contracts(self._of.api), set(requires)
+        for entry in self._of.entries():
+            row = entry.row
+            if row.state == "disabled" or not dependencies.may_implement(row, contract, contracts):
+                continue
+            if without is not None and without.candidate.name == row.name and without.name == entry.name:
+                continue
+            if row.built_against and not wanted.issubset(row.capabilities):
+                continue
+            try:
+                handle = self.serve(entry)
+            except PluginHostError:
+                continue  # logged where it arose
+            if handle.implements(contract) and wanted <= handle.capabilities:
+                yield handle
+
+    def serve(self, entry: Entry, *, anew: bool = False) -> Handle:
+        """Returns a handle that runs, started if it must be: by one thread, while others wait for it."""
+        self.require_open()
+        handle = self.registry.of(entry)
+        with self.registry.turn(handle):
+            if anew and handle.state in ("stopped", "failed"):
+                handle.move("discovered")
+            if handle.state == "running":
+                entry.row.require_ready()  # it may go by another's name, too, which settles nothing
+            else:
+                self._start(handle, entry)
+        if self.is_closed:  # meanwhile
+            self.stop(handle, self._of.shutdown_timeout / 2)
+            self.require_open()
+        return handle
+
+    def _start(self, handle: Handle, entry: Entry) -> None:
+        """Takes a plugin the whole way: admitted, tried, loaded, initialised, let in."""
+        handle.require_startable()
+        try:
+            with told_apart():
+                contracts = identity.import_contracts(self._of.api)
+                self._admit(handle, entry, contracts)
+                loaded, told = self._load(handle, entry, contracts)
+                handle.move("created")
+                generation = Generation(handle.name, str(handle), loaded, self._host_for(handle, entry))
+                generation.start(self._of.shutdown_timeout / 2)
+                self._let_in(handle, generation, contracts)
+        except BaseException as exc:
+            error = exc if isinstance(exc, PluginHostError) else None
+            handle.give_up(error)
+            for finding in (error.finding, *error.more) if error else ():
+                self._of.tell(finding)
+            raise
+        self.registry.note_started(handle)
+        for finding in told:
+            self._of.tell(finding)
+
+    def _let_in(self, handle: Handle, generation: Generation, contracts: dict[str, type]) -> None:
+        try:
+            handle.begin(generation, contracts.values())
+        except PluginHostError:
+            generation.shutdown(self._of.shutdown_timeout / 2)
+            raise
+
+    def _admit(self, handle: Handle, entry: Entry, contracts: dict[str, type]) -> None:
+        """Admits a plugin once all that it requires runs."""
+        try:
+            entry.row.require_ready()
+            handle.needs = self._required(handle, entry.row, contracts)
+        except PluginRefused as exc:
+            handle.refuse("refused" if entry.row.enabled else "disabled", exc)
+            raise
+        handle.candidate = entry.row.candidate
+        handle.move("admitted")
+
+    def _required(self, handle: Handle, row: Row, contracts: dict[str, type]) -> list[Handle]:
+        """Returns the handles of the plugins that one requires, all started."""
+        if not row.requires:
+            return []
+        needs = []
+        for requirement in dependencies.requirements(row, self._of.survey(), contracts, self._of.offered):
+            served, errors = [], []
+            for name in requirement.providers:
+                try:
+                    served.append(self._of.handle(name))
+                except PluginHostError as exc:
+                    errors.append(exc)
+            if not served:
+                raise dependencies.unmet(row, requirement, errors)
+            needs += served
+        return needs
+
+    def _load(self, handle: Handle, entry: Entry, contracts: dict[str, type]) -> tuple[Loaded, list[Finding]]:
+        """Returns an admitted plugin, made and not yet initialised, and what is told of it."""
+        row = entry.row
+        if self._of.path:
+            from pluginhost import store
+
+            store.put_on_path(self._of.path, row.candidate)
+        wanted, version = dependencies.wanted(row, contracts), identity.api_version(self._of.api)
+        builtin = self._of.registered.get(row.name)
+        stamped = row.capabilities if row.built_against or row.capabilities else None
+        source = loading.Source(row.built_against, stamped, builtin.factory if builtin else None)
+        told = [] if builtin else self._probed(row, wanted)
+        with loading.SERIAL:
+            loaded = loading.load(
+                row.candidate, [*wanted.values()], [*contracts.values()], version, source,
+                lambda: handle.move("loaded"),
+            )  # fmt: skip
+        for other in self.registry.started():
+            lifecycle.require_own(loaded, other)
+        return loaded, [*told, *loaded.findings]
+
+    def _host_for(self, handle: Handle, entry: Entry) -> PluginHost:
+        def get(name: str, contract: TypeForm[P]) -> P:
+            return handle.use(self._of.handle(name)).require(contract)
+
+        def all(contract: TypeForm[P], requires: Collection[str]) -> dict[str, P]:
+            found = self.serving(contract, requires, without=handle)
+            return {other.name: handle.use(other).require(contract) for other in found}
+
+        def load(
+            namespace: str,
+            configuration: Mapping[str, Mapping[str, object]],
+            contract: TypeForm[P],
+            undo: Callable[[Callable[[], None]], object],
+        ) -> dict[str, P]:
+            guests = {}
+            for key, config in configuration.items():
+                guest = self.serve(self.registry.guest_of(handle, self._of.row(f"{namespace}.{key}"), config))
+                undo(lambda guest=guest: self._dismiss(guest))  # type: ignore[misc]
+                guests[key] = handle.use(guest).require(contract)
+            return guests
+
+        services = Services(get, all, load, self._of.offered, self.registry.events)
+        return PluginHost(self._of.group, handle.name, entry.config, services)
+
+    def stop(self, handle: Handle, seconds: float, ending: tuple[Handle, ...] = ()) -> None:
+        """Stops a plugin after those that use it; what fails is logged."""
+        for user in self.registry.users(handle):
+            if user not in ending:
+                self.stop(user, seconds, (*ending, handle))
+        with self.registry.turn(handle, seconds) as got_it:
+            if got_it and handle.state == "running":
+                for finding in handle.end(seconds):
+                    self._of.tell(finding)
+
+    def _dismiss(self, guest: Handle) -> None:
+        """Stops a guest, and forgets it: it was made for one plugin."""
+        self.stop(guest, self._of.shutdown_timeout / 2)
+        self.registry.drop(guest)
+
+    def _probed(self, row: Row, wanted: Collection[str]) -> list[Finding]:
+        """Returns what a plugin's first load, in a process that may be lost, tells of it."""
+        # A plugin that has a host of its own would be loaded by the throw-away process of a throw-away process.
+        if self._of.probe == "never" or "pluginhost.throwaway" in "".join(sys.orig_argv[-1:]):
+            return []
+        from pluginhost import verdicts
+
+        made_of = verdicts.content(row.candidate.distribution)
+        found = verdicts.recall(row.candidate, made_of) if self._of.probe == "new" else None
+        if found is None:
+            from pluginhost import probe  # a known plugin does without
+
+            found = probe.verdict(row.candidate, made_of, self._of.api, wanted, seconds=self._of.probe_timeout)
+        verdicts.require_harmless(found)
+        return found

@@ -1,0 +1,251 @@
+"""Objects of a contract's type that forward each call to whatever serves at that moment.
+
+A stub is a subclass of the contract, so type checkers and `isinstance` see the contract. Its class is compiled once for
+each contract, from text, as `dataclasses` and `namedtuple` make theirs: a proxy with `__getattr__` would cost each call
+several times as much. Each of its methods does three things and no more:
+
+- It takes the callable of the generation that serves from one attribute, so a swap of generations is one store.
+- It enters that generation and looks again, so that nobody calls one whose end has been decided. Who is inside is
+  counted by a deque, whose append and pop need no lock; a generation is drained when its deque is empty.
+- It hands what is raised to `blame`, which says whose fault it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+import pluginapi
+from pluginhost.errors import ConfigurationError, Finding, PluginCallError, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Final, TypeAlias
+
+    Blame: TypeAlias = Callable[[str, BaseException], None]
+
+_CALL: Final = """
+{kind}def {name}(_self, {takes}):
+    _calls = _self._pluginhost_calls
+    _calls.enter(None)
+    while _calls is not _self._pluginhost_calls:  # another generation serves since
+        _calls.leave()
+        _calls = _self._pluginhost_calls
+        _calls.enter(None)
+    try:
+        {forwards}
+    except BaseException as _exc:
+        _calls.blame({name!r}, _exc)
+        raise
+    finally:
+        _calls.leave()
+"""
+_FORWARDS: Final = {
+    "": "return _calls.{slot}({gives})",
+    "async ": "return await _calls.{slot}({gives})",
+    "async generator": """_items = _calls.{slot}({gives})
+        try:
+            async for _item in _items:
+                yield _item
+        finally:
+            if hasattr(_items, "aclose"):
+                await _items.aclose()""",
+}
+# Python's own, and what makes a class rather than belongs to it.
+_NOT_FORWARDED: Final = {"__annotate__", "__annotate_func__", "__class_getitem__", "__del__", "__getattr__"}
+_HOSTS: Final = ("init", "validate", "shutdown")
+
+
+class Calls:
+    """Where the calls of a stub go: one generation's callables, or those that refuse.
+
+    A subclass for each contract has a slot for each method.
+
+    Attributes:
+        blame: Called with a method's name and what it raised; it raises what the caller is told, or returns.
+        enter: Counts a call in.
+        leave: Counts it out.
+        read: Returns an attribute by its name.
+        write: Binds an attribute.
+    """
+
+    __slots__ = ("blame", "enter", "leave", "read", "write")
+
+    enter: Callable[[None], None]
+    leave: Callable[[], None]
+
+    def __init__(self, blame: Blame, read: Callable[[str], object], write: Callable[[str, object], None]) -> None:
+        inside: deque[None] = deque()
+        self.blame, self.read, self.write = blame, read, write
+        self.enter, self.leave = inside.append, inside.pop
+
+    @property
+    def inside(self) -> int:
+        """How many calls are in it now."""
+        return len(cast("Any", self.enter).__self__)
+
+
+class StubClass:
+    """The compiled class of the stubs of some contracts.
+
+    Attributes:
+        contracts: The contracts, none of which derives from another of them.
+        methods: The names of the methods that are forwarded.
+        coroutines: Those that are `async def`.
+        generators: Those that are asynchronous generators.
+    """
+
+    def __init__(self, contracts: tuple[type, ...]) -> None:
+        self.contracts = contracts
+        members = dict(_members(contracts))
+        self.methods = [name for name, member in members.items() if not isinstance(member, property)]
+        self.coroutines = {name for name in self.methods if inspect.iscoroutinefunction(members[name])}
+        self.generators = {name for name in self.methods if inspect.isasyncgenfunction(members[name])}
+        slots = ("_pluginhost_calls", "_pluginhost_of")
+        names: dict[str, Any] = {"__slots__": slots, "__repr__": _shown, "__doc__": contracts[0].__doc__}
+        names |= {name: _hosts_own(name) for name in _HOSTS}
+        try:
+            title = f"{'And'.join(contract.__name__ for contract in contracts)}Stub"
+            self._stub = type(contracts[0])(title, contracts, names | members)
+            left = getattr(self._stub, "__abstractmethods__", ())
+        except Exception as exc:  # a metaclass, or `__init_subclass__`, of the application's
+            raise _unfit(contracts, f"a subclass of it cannot be made: {describe(exc)}") from exc
+        if left:
+            raise _unfit(contracts, f"{', '.join(sorted(left))} cannot be forwarded")
+        self._calls = type("Calls", (Calls,), {"__slots__": tuple(map(_slot, self.methods))})
+
+    def make(self, name: str, of: object, calls: Calls) -> pluginapi.Plugin:
+        """Returns a new stub.
+
+        Args:
+            name: What the plugin is called.
+            of: What its text says it is a stub of.
+            calls: Where its calls go.
+        """
+        stub: Any = object.__new__(self._stub)  # no `__init__` of a contract has a part in it
+        pluginapi.Plugin.__dict__["name"].__set__(stub, name)
+        stub._pluginhost_of = of
+        stub._pluginhost_calls = calls
+        return cast("pluginapi.Plugin", stub)
+
+    def to(self, find: Callable[[str], Callable[..., object]], read: Callable[[str], object],
+           write: Callable[[str, object], None], blame: Blame) -> Calls:  # fmt: skip
+        """Returns where calls go.
+
+        Args:
+            find: Returns the callable that stands for a method.
+            read: Returns an attribute's value.
+            write: Binds an attribute.
+            blame: As `Calls` has it.
+        """
+        calls: Calls = self._calls(blame, read, write)
+        for name in self.methods:
+            setattr(calls, _slot(name), find(name))
+        return calls
+
+
+@functools.cache
+def stub_class(contracts: tuple[type, ...]) -> StubClass:
+    """Returns the class of the stubs of some contracts, the same each time.
+
+    Raises:
+        ConfigurationError: A contract has something that cannot be forwarded.
+    """
+    return StubClass(contracts)
+
+
+def swap(stub: pluginapi.Plugin, calls: Calls) -> Calls:
+    """Has a stub's calls go elsewhere from now on, and returns where they went."""
+    before: Calls = cast("Any", stub)._pluginhost_calls
+    cast("Any", stub)._pluginhost_calls = calls
+    return before
+
+
+def _members(contracts: tuple[type, ...]) -> Iterator[tuple[str, object]]:
+    """Yields what a stub has in place of each member of its contracts, once."""
+    taken = {"name", *_HOSTS, *vars(object), *_NOT_FORWARDED}
+    for cls in dict.fromkeys(cls for contract in contracts for cls in contract.__mro__):
+        if cls in (object, pluginapi.Plugin) or cls.__module__ == "typing":
+            continue
+        for name, value in vars(cls).items():
+            is_machinery = name.startswith("_") and not getattr(value, "__isabstractmethod__", False)
+            if name in taken or isinstance(value, type) or (is_machinery and not inspect.isfunction(value)):
+                continue
+            taken.add(name)
+            yield name, _member(name, value)
+        for name in _annotated(cls):
+            if name not in taken and not name.startswith("_"):
+                taken.add(name)
+                yield name, _attribute(name, True)
+
+
+def _member(name: str, value: object) -> object:
+    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+    if inspect.isfunction(function):
+        return _method(name, function, skips=0 if isinstance(value, staticmethod) else 1)
+    if isinstance(value, property):
+        return _attribute(name, value.fset is not None)
+    return _method(name, None) if callable(value) else _attribute(name, True)
+
+
+def _method(name: str, function: Callable[..., object] | None, skips: int = 1) -> object:
+    """Returns the method that forwards; one whose arguments have defaults leaves these to the plugin."""
+    parameters = list(inspect.signature(function).parameters.values())[skips:] if function else []
+    plain = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    if function and all(
+        each.kind in plain and each.default is each.empty and not each.name.startswith("_") for each in parameters
+    ):
+        takes, gives = "".join(f"{each.name}, " for each in parameters), ", ".join(each.name for each in parameters)
+    else:
+        takes, gives = "/, *_args, **_named", "*_args, **_named"
+    kind = "async " if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) else ""
+    road = _FORWARDS["async generator" if inspect.isasyncgenfunction(function) else kind]
+    made: Any = _compiled(name, kind, takes, road.format(slot=_slot(name), gives=gives))
+    # Without what the function has for attributes: it may be abstract.
+    return functools.update_wrapper(made, function, updated=()) if function else made
+
+
+def _attribute(name: str, is_bound: bool) -> property:
+    getter = _compiled(name, "", "", f"return _calls.read({name!r})")
+    setter = _compiled(name, "", "_value", f"_calls.write({name!r}, _value)")
+    return property(getter, setter if is_bound else None)
+
+
+def _compiled(name: str, kind: str, takes: str, forwards: str) -> Any:
+    text = _CALL.format(kind=kind, name=name, takes=takes, forwards=forwards)
+    names: dict[str, Any] = {}
+    exec(compile(text, f"<the stub's {name}>", "exec"), names)
+    return names[name]
+
+
+def _slot(name: str) -> str:
+    return f"m_{name}"
+
+
+def _annotated(cls: type) -> list[str]:
+    try:
+        return list(inspect.get_annotations(cls))
+    except NameError:  # from Python 3.14 on, an annotation that names what only type checkers see
+        import annotationlib  # type: ignore[import-not-found,unused-ignore]
+
+        return list(annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF))
+
+
+def _shown(stub: Any) -> str:
+    return f"<{stub._pluginhost_of}, as {type(stub).__bases__[0].__name__}>"
+
+
+def _hosts_own(name: str) -> Callable[..., object]:
+    def refuse(stub: Any, *args: object) -> None:
+        hint = "the manager calls it; `manager.start(name)` and `manager.stop(name)` are yours"
+        raise PluginCallError(Finding("method-unknown", f"{stub._pluginhost_of}: {name} is not a caller's", hint))
+
+    return refuse
+
+
+def _unfit(contracts: tuple[type, ...], why: str) -> ConfigurationError:
+    of = " and ".join(f"{contract.__module__}.{contract.__qualname__}" for contract in contracts)
+    hint = "a contract has methods, properties and annotated attributes, and its subclasses need no arguments"
+    return ConfigurationError(Finding("contract-unfit", f"{of} does not do as a contract: {why}", hint))
