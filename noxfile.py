@@ -120,7 +120,10 @@ def types(session: nox.Session) -> None:
     install_locked(session, "types")
     install_ours(session, "pluginapi", "pluginhost*")
     session.run("mypy", "pluginapi/src/pluginapi", "host_pkg/pluginhost")
-    users = ["tests/typing/host.py", *map(str, sorted([*ROOT.glob("examples/*.py"), *ROOT.glob("plugins/*/*.py")]))]
+    apis = map(str, sorted(ROOT.glob("examples/*/*-api")))
+    session.install("--no-index", "--no-deps", "--no-build-isolation", "--force-reinstall", *apis)
+    globs = ("examples/*.py", "examples/*/*.py", "examples/*/*/*/*.py", "plugins/*/*.py")
+    users = ["tests/typing/host.py", *sorted(str(file) for each in globs for file in ROOT.glob(each))]
     session.run("mypy", *users)
     session.run("pyright", *users)
 

@@ -92,6 +92,15 @@ only-include = {json.dumps(list(files))}
         with contextlib.chdir(source), contextlib.redirect_stdout(io.StringIO()):
             return out / hatchling.build.build_wheel(str(out))
 
+    def build(self, *projects: Path) -> list[Path]:
+        """Returns the wheels of projects, each built by its own pyproject.toml against what is in the folder so far."""
+        out = self.folder / "wheels"
+        known = {*out.glob("*.whl")}
+        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+        environment = os.environ | {"PYTHONPATH": str(self.site)}
+        subprocess.run([*pip, "--wheel-dir", out, *projects], check=True, env=environment)
+        return sorted({*out.glob("*.whl")} - known)
+
     def install(self, *wheels: Path) -> Path:
         """Returns the folder into which the wheels are installed."""
         uv = [

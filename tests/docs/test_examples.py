@@ -1,4 +1,4 @@
-"""Every example of README.md and docs/ runs and prints what the page shows.
+"""Every example of README.md, docs/ and examples/ runs and prints what the page shows.
 
 How a page is read:
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 WRITTEN = {ROOT / "docs" / "_build", ROOT / "docs" / "codes"}  # what building the documentation writes
-PAGES = sorted([ROOT / "README.md", *(page for page in ROOT.glob("docs/**/*.md") if not WRITTEN & {*page.parents})])
+DOCS = [page for page in ROOT.glob("docs/**/*.md") if not WRITTEN & {*page.parents}]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("examples/*/README.md"), *DOCS])
 
 # These build or fetch what the tests themselves are run with.
 NOT_RUN = {
@@ -201,7 +202,7 @@ def test_examples_do_what_the_page_shows(page: Path, tmp_path: Path, wheelhouse:
     if not examples:
         return
     # README begins at a clean clone; who reads on has installed what it shows.
-    environment = Environment(tmp_path, wheelhouse, with_ours=page.name != "README.md")
+    environment = Environment(tmp_path, wheelhouse, with_ours=page != ROOT / "README.md")
     found = [f"{page.name}:{block.line}: {problem}" for block in examples for problem in problems(block, environment)]
     assert not found, "\n\n".join(found)
 
