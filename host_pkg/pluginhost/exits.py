@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pluginhost.errors import describe, escape
 
@@ -71,7 +71,7 @@ class Guard:
         self._claimed: list[threading.Thread] = []
 
     def claim(self, threads: Iterable[threading.Thread]) -> None:
-        """These threads are a plugin's, whatever they run."""
+        """These threads are a plugin's, unless they run what is the application's: it may have begun one meanwhile."""
         alive = set(map(id, threading.enumerate()))
         self._claimed = [thread for thread in (*self._claimed, *threads) if id(thread) in alive]
 
@@ -90,6 +90,7 @@ class _End:
         self._is_closing = self._is_closed = False
         self._due: FrameType | None = None  # what the next signal may break off
         self._was_dropped = False
+        self._tries = 0
         self._main = 0
         self._signal: int | None = None
         self._handler_before: object = None
@@ -160,22 +161,22 @@ class _End:
         self._begun.wait()
         grace = self._grace()
         within: FrameType | None = None
-        since, tries = 0.0, 0
+        since = 0.0
         while True:
             time.sleep(_POLL)
-            hang = None if self._is_closing else self._hang(sys._current_frames().get(self._main))
+            hang = self._hang(sys._current_frames().get(self._main))
             now = time.monotonic()
             if hang is None or hang.within is not within or self._was_dropped:
-                within, since, tries = hang.within if hang else None, now, 0
-                self._was_dropped, self._due = False, None
+                within, since = hang.within if hang else None, now
+                self._was_dropped, self._due, self._tries = False, None, 0
             if hang is not None and hang.is_join and not self._is_closed:
                 since = now  # its threads may end when the plugin is shut down
                 self._send() if self._signal else self._close()
             elif hang is not None and now - since >= grace:
-                if tries == _TRIES or not self._signal:
+                if self._tries == _TRIES or not self._signal:
                     self._tell(hang.guard, f"{hang.what} cannot be broken off: the process is ended at once")
                     _end_at_once()
-                tries += 1
+                self._tries += 1
                 since = now - grace + min(grace, 1.0)  # the next try is sooner
                 self._due = within
                 self._send()
@@ -189,7 +190,7 @@ class _End:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # The main thread may have come on since the signal was sent.
-        hang = None if self._is_closing else self._hang(frame)
+        hang = self._hang(frame)
         if hang is None:
             if callable(self._handler_before):
                 self._handler_before(number, frame)
@@ -197,7 +198,12 @@ class _End:
             self._close()
         elif hang.within is self._due:
             self._due = None
-            self._tell(hang.guard, f"{hang.what} is broken off: it held up the process's end for {self._grace():g} s")
+            if self._tries == 1:
+                self._tell(
+                    hang.guard, f"{hang.what} held up the process's end for {self._grace():g} s: it is broken off"
+                )
+            else:
+                _raise_at_next_line(frame)  # it catches everything
             raise _BrokenOff
 
     def _tell(self, guard: Guard, text: str) -> None:
@@ -213,7 +219,7 @@ class _End:
                 return _Hang(each, what, guard, is_join=False)
             if not _is_transparent(module):
                 return None
-        if not stack or not _is(stack[0], "threading", "_shutdown"):
+        if self._is_closing or not stack or not _is(stack[0], "threading", "_shutdown"):
             return None
         threads = [(thread, self._owner_of(thread)) for thread in _joined()]
         owners = [guard for _, guard in threads if guard]
@@ -228,15 +234,13 @@ class _End:
         return None
 
     def _owner_of(self, thread: threading.Thread) -> Guard | None:
-        for guard in self._guards:
-            if guard.has_claimed(thread):
-                return guard
+        claimed = next((guard for guard in self._guards if guard.has_claimed(thread)), None)
         stack = _stack_of(thread)
         # While it is read the thread runs on, and a frame that it left knows no longer who called it.
         if not stack or not _is(stack[0], "threading", "_bootstrap"):
-            return None
+            return claimed
         outermost = next((module for module, _ in stack if self._owner(module) or not _is_transparent(module)), "")
-        return self._owner(outermost)
+        return self._owner(outermost) if outermost else claimed
 
     def _is_busy_application(self, thread: threading.Thread) -> bool:
         if self._owner_of(thread):
@@ -261,6 +265,20 @@ def guard(
     made = Guard(closes, is_of_plugin, tell, grace)
     _THE_END.add(made)
     return made
+
+
+def _raise_at_next_line(frame: FrameType | None) -> None:
+    """What catches an exception in these frames gets another where it goes on."""
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        if event == "line":
+            raise _BrokenOff
+        return trace
+
+    while frame is not None:
+        frame.f_trace = trace
+        frame = frame.f_back
+    sys.settrace(trace)  # Python takes it away when it has raised
 
 
 def _end_at_once() -> None:

@@ -73,8 +73,8 @@ class Generation:
             self._call("init", lambda: plugin.init(self.host))
             try:
                 self._call("validate", lambda: plugin.validate())
-            except BaseException:
-                self.shutdown(seconds)
+            except PluginHostError as exc:
+                self.unwind(exc, seconds)
                 raise
         except BaseException:
             self.host.revoke()
@@ -105,6 +105,11 @@ class Generation:
         self.host.revoke()
         return error
 
+    def unwind(self, failure: PluginHostError, seconds: float) -> None:
+        """Shuts the plugin down after a failure that came once `init` was through, and adds what went wrong to it."""
+        if error := self.shutdown(seconds):
+            failure.more += (error.finding,)
+
     def _shut_down(self, seconds: float) -> PluginHostError | None:
         plugin: Any = self.loaded.plugin
         raised: list[BaseException] = []
@@ -122,7 +127,7 @@ class Generation:
         )
         try:
             thread.start()
-        except RuntimeError:  # from Python 3.12 on, while the interpreter ends
+        except RuntimeError:  # while the interpreter ends, where what hangs here is broken off
             run()
         else:
             thread.join(max(0.0, seconds))

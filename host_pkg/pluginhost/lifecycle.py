@@ -90,6 +90,11 @@ class Handle:
         """What it says it can do beyond its contracts; nothing while it does not run."""
         return self._serving.loaded.capabilities if self._serving else frozenset()
 
+    @property
+    def serving(self) -> Generation | None:
+        """The generation that calls go to; `None` while it does not run."""
+        return self._serving
+
     def implements(self, contract: TypeForm[P]) -> bool:
         """Returns whether the plugin runs and its class derives from a contract."""
         return self._serving is not None and identity.is_a(self._serving.loaded.plugin, contract)
@@ -199,11 +204,16 @@ class Handle:
             for kind, stub in self._stubs.items():
                 stubs.swap(stub, kind.to(lambda name: self._refuse, self._refuse, self._refuse, _pass))
         deadline = time.monotonic() + seconds
-        inside = generation.drain(seconds / 2)
-        error = generation.shutdown(deadline - time.monotonic())
-        self._serving = None
-        self.needs = []
-        self.move("failed" if error else "stopped", error)
+        state: State = "failed"
+        error = None
+        try:
+            inside = generation.drain(seconds / 2)
+            error = generation.shutdown(deadline - time.monotonic())
+            state = "failed" if error else "stopped"
+        finally:  # also by Ctrl-C
+            self._serving = None
+            self.needs = []
+            self.move(state, error)
         return [*([self._not_drained(inside, seconds / 2)] if inside else []), *([error.finding] if error else [])]
 
     def __repr__(self) -> str:
@@ -257,7 +267,7 @@ def require_own(loaded: Loaded, other: Handle) -> None:
     Raises:
         PluginTypeError: It is; the host would name it twice, and shut it down twice.
     """
-    if other._serving is not None and loaded.plugin is other._serving.loaded.plugin:
+    if other.serving is not None and loaded.plugin is other.serving.loaded.plugin:
         candidate = loaded.candidate
         raise PluginTypeError(
             Finding(

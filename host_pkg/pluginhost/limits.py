@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ class Limit:
     def hold(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a function that waits for its turn."""
 
-        @functools.wraps(function)
         def call(*args: Any, **named: Any) -> Any:
             if self._is_inside.get():
                 return function(*args, **named)
@@ -43,7 +41,6 @@ class Limit:
     def hold_async(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a coroutine function that waits for its turn, without holding up its event loop."""
 
-        @functools.wraps(function)
         async def call(*args: Any, **named: Any) -> Any:
             if self._is_inside.get():
                 return await function(*args, **named)

@@ -347,7 +347,7 @@ def forget(candidate: Candidate, others: Iterable[Candidate]) -> list[str]:
         candidate: A plugin that is stopped.
         others: Those that are held.
     """
-    own = _own_package(candidate.module)
+    own = own_package(candidate.module)
     sharing = [str(other) for other in others if f"{other.module}.".startswith(f"{own}.")]
     if not sharing:
         with SERIAL:
@@ -360,7 +360,7 @@ def forget(candidate: Candidate, others: Iterable[Candidate]) -> list[str]:
     return sharing
 
 
-def _own_package(module: str) -> str:
+def own_package(module: str) -> str:
     """Returns the outermost package that a module stands in and that is not shared, as a namespace package is."""
     parts = module.split(".")
     for number in range(1, len(parts)):

@@ -144,7 +144,9 @@ class PluginManager:
         Raises:
             PluginNotFound: No installed plugin has that name; the error names the nearest.
         """
-        survey = self.survey()
+        return self._row_in(self.survey(), name)
+
+    def _row_in(self, survey: "Survey", name: str) -> "Row":
         plugin, _, distribution = name.partition("@")
         for row in survey:
             if row.name == plugin and distribution in ("", row.distribution):
@@ -241,7 +243,7 @@ class PluginManager:
         errors = {}
         for entry in self.entries():
             try:
-                if entry.row.enabled:
+                if entry.is_enabled:
                     self._runner.serve(entry)
             except PluginStopped:
                 continue
@@ -367,33 +369,43 @@ class PluginManager:
             return self._runner_made
 
     def entry(self, name: str) -> "Entry":
-        """Returns what goes by a name."""
-        from pluginhost.registry import Entry
+        """Returns what goes by a name.
 
-        if instance := self._instances.get(name):
-            row = self.row(instance.plugin)
-            row.enabled = row.enabled and instance.enabled
-            return Entry(name, row, instance.config)
-        row = self.row(name)
-        settings = self._settings.get(row.name)
-        return Entry(row.name, row, settings.config if settings else {})
+        Raises:
+            PluginNotFound: No instance and no installed plugin does.
+        """
+        return self._entry_in(self.survey(), name)
 
     def entries(self) -> "Iterator[Entry]":
-        """Yields all that is run: instances, and the plugins that have none."""
-        from pluginhost.registry import Entry
+        """Yields all that is run: instances, and the plugins that have none.
 
-        rows = list(self.survey())
+        Raises:
+            ConfigurationError: An instance has the name of a plugin.
+        """
+        survey = self.survey()
         for name in self._instances:
-            if any(row.name == name for row in rows):
+            if any(row.name == name for row in survey):
                 from pluginhost.config import name_taken
 
                 raise name_taken(f"instances.{name}", name)
-            yield self.entry(name)
+            yield self._entry_in(survey, name)
         made = {instance.plugin.partition("@")[0] for instance in self._instances.values()}
-        for row in rows:
-            if row.name not in made:
-                settings = self._settings.get(row.name)
-                yield Entry(row.name, row, settings.config if settings else {})
+        yield from (self._entry_of(row) for row in survey if row.name not in made)
+
+    def _entry_in(self, survey: "Survey", name: str) -> "Entry":
+        instance = self._instances.get(name)
+        row = self._row_in(survey, instance.plugin if instance else name)
+        if instance is None:
+            return self._entry_of(row)
+        from pluginhost.registry import Entry
+
+        return Entry(name, row, instance.config, is_enabled=row.enabled and instance.enabled)
+
+    def _entry_of(self, row: "Row") -> "Entry":
+        from pluginhost.registry import Entry
+
+        settings = self._settings.get(row.name)
+        return Entry(row.name, row, settings.config if settings else {}, is_enabled=row.enabled)
 
     def _apply_settings(self, survey: "Survey") -> None:
         for row in survey:

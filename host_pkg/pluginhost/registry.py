@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pluginhost import dependencies
+from pluginhost.errors import Finding, PluginRefused
 from pluginhost.events import Events
 from pluginhost.lifecycle import Handle
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import TypeAlias
 
-    from pluginhost.errors import Finding
     from pluginhost.survey import Row
 
     Key: TypeAlias = tuple[str, str]
@@ -28,14 +28,27 @@ class Entry:
         name: What it is asked for by.
         row: The plugin's row of the survey.
         config: What its `init` finds in `host.config`.
+        is_enabled: Whether the settings let it run.
     """
 
-    __slots__ = ("config", "name", "row")
+    __slots__ = ("config", "is_enabled", "name", "row")
 
-    def __init__(self, name: str, row: Row, config: Mapping[str, object]) -> None:
+    def __init__(self, name: str, row: Row, config: Mapping[str, object], *, is_enabled: bool = True) -> None:
         self.name = name
         self.row = row
         self.config = config
+        self.is_enabled = is_enabled
+
+    def require_ready(self) -> None:
+        """Returns if it may run.
+
+        Raises:
+            PluginRefused: It may not.
+        """
+        if self.row.enabled and not self.is_enabled:
+            hint = f"set instances.{self.name}.enabled to true"
+            raise PluginRefused(Finding("disabled", f"{self.name}, {self.row.candidate} is disabled", hint))
+        self.row.require_ready()
 
     @property
     def key(self) -> Key:

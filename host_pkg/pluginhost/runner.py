@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import pluginapi
-from pluginhost import dependencies, identity, lifecycle, loading
+from pluginhost import dependencies, exits, identity, lifecycle, loading
 from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginRefused
 from pluginhost.generations import Generation
 from pluginhost.host import PluginHost, Services
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from pluginhost.loading import Loaded
     from pluginhost.registered import Registered
     from pluginhost.registry import Entry
-    from pluginhost.survey import Row, Survey
+    from pluginhost.survey import Candidate, Row, Survey
 
 P = TypeVar("P", bound=pluginapi.Plugin)
 
@@ -72,6 +74,12 @@ class Runner:
         self.registry = Registry(manager.tell)
         self.is_closed = False
         self._of = manager
+        self._packages: set[str] = set()
+        self._guard: exits.Guard | None = None
+
+    def tell(self, finding: Finding) -> None:
+        """Tells the manager of what goes wrong."""
+        self._of.tell(finding)
 
     def require_open(self) -> None:
         """Returns if plugins may be started.
@@ -102,7 +110,7 @@ class Runner:
         contracts, wanted = identity.import_contracts(self._of.api), set(requires)
         for entry in self._of.entries():
             row = entry.row
-            if row.state == "disabled" or not dependencies.may_implement(row, contract, contracts):
+            if not entry.is_enabled or not dependencies.may_implement(row, contract, contracts):
                 continue
             if without is not None and without.candidate.name == row.name and without.name == entry.name:
                 continue
@@ -123,7 +131,7 @@ class Runner:
             if anew and handle.state in ("stopped", "failed"):
                 handle.move("discovered")
             if handle.state == "running":
-                entry.row.require_ready()  # it may go by another's name, too, which settles nothing
+                entry.require_ready()  # it may go by another's name, too, which settles nothing
             else:
                 self._start(handle, entry)
         if self.is_closed:  # meanwhile
@@ -142,6 +150,7 @@ class Runner:
                 handle.move("created")
                 generation = Generation(handle.name, str(handle), loaded, self._host_for(handle, entry))
                 generation.start(self._of.shutdown_timeout / 2)
+                self._claim(generation)
                 self._let_in(handle, generation, contracts)
         except BaseException as exc:
             error = exc if isinstance(exc, PluginHostError) else None
@@ -156,17 +165,17 @@ class Runner:
     def _let_in(self, handle: Handle, generation: Generation, contracts: dict[str, type]) -> None:
         try:
             handle.begin(generation, contracts.values())
-        except PluginHostError:
-            generation.shutdown(self._of.shutdown_timeout / 2)
+        except PluginHostError as exc:
+            generation.unwind(exc, self._of.shutdown_timeout / 2)
             raise
 
     def _admit(self, handle: Handle, entry: Entry, contracts: dict[str, type]) -> None:
         """Admits a plugin once all that it requires runs."""
         try:
-            entry.row.require_ready()
+            entry.require_ready()
             handle.needs = self._required(handle, entry.row, contracts)
         except PluginRefused as exc:
-            handle.refuse("refused" if entry.row.enabled else "disabled", exc)
+            handle.refuse("refused" if entry.is_enabled else "disabled", exc)
             raise
         handle.candidate = entry.row.candidate
         handle.move("admitted")
@@ -201,6 +210,7 @@ class Runner:
         source = loading.Source(row.built_against, stamped, builtin.factory if builtin else None)
         told = [] if builtin else self._probed(row, wanted)
         with loading.SERIAL:
+            self._watch_end(row.candidate)
             loaded = loading.load(
                 row.candidate, [*wanted.values()], [*contracts.values()], version, source,
                 lambda: handle.move("loaded"),
@@ -239,13 +249,38 @@ class Runner:
             if user not in ending:
                 self.stop(user, seconds, (*ending, handle))
         with self.registry.turn(handle, seconds) as got_it:
-            if got_it and handle.state == "running":
+            if got_it and (generation := handle.serving):
                 for finding in handle.end(seconds):
-                    self._of.tell(finding)
+                    self.tell(finding)
+                self._claim(generation)
+
+    def _watch_end(self, candidate: Candidate) -> None:
+        """Has the process's end not held up by a plugin, from before its import on."""
+        if candidate.name not in self._of.registered:
+            self._packages.add(loading.own_package(candidate.module))
+        if self._guard is None:
+            runner, seconds, packages = weakref.ref(self), self._of.shutdown_timeout, self._packages
+
+            def close() -> None:
+                if (found := runner()) is not None:
+                    found.close(seconds)
+
+            def is_of_plugin(module: str) -> bool:
+                return any(f"{module}.".startswith(f"{package}.") for package in list(packages))
+
+            self._guard = exits.guard(close, is_of_plugin, partial(_tell_of_end, runner))
+
+    def _claim(self, generation: Generation) -> None:
+        """Has the threads that a plugin began, and left, end with the process."""
+        if self._guard and generation.threads:
+            self._guard.claim(generation.threads)
 
     def _dismiss(self, guest: Handle) -> None:
         """Stops a guest, and forgets it: it was made for one plugin."""
-        self.stop(guest, self._of.shutdown_timeout / 2)
+        try:
+            self.stop(guest, self._of.shutdown_timeout / 2)
+        except PluginHostError as exc:  # it stops at this very moment, and waits for this thread
+            self.tell(exc.finding)
         self.registry.drop(guest)
 
     def _probed(self, row: Row, wanted: Collection[str]) -> list[Finding]:
@@ -263,3 +298,8 @@ class Runner:
             found = probe.verdict(row.candidate, made_of, self._of.api, wanted, seconds=self._of.probe_timeout)
         verdicts.require_harmless(found)
         return found
+
+
+def _tell_of_end(runner: weakref.ref[Runner], text: str) -> None:
+    if (found := runner()) is not None:
+        found.tell(Finding("exit-held", text, "a plugin ends its threads in `shutdown`; tell its author"))
