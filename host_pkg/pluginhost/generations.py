@@ -177,9 +177,8 @@ class Generation:
         raise PluginInitError(self._finding(f"{name}-failed", what, hint))
 
     def _find_limit(self) -> Limit | None:
-        concurrency = next(
-            names["concurrency"] for names in map(vars, identity.real_mro(self.loaded.plugin)) if "concurrency" in names
-        )
+        classes = map(identity.defined_by, identity.real_mro(self.loaded.plugin))
+        concurrency = next(names["concurrency"] for names in classes if "concurrency" in names)
         if concurrency is None:
             return None
         if type(concurrency) is not int or concurrency < 1:
@@ -229,10 +228,9 @@ class Generation:
 
     def _defines(self, name: str) -> bool:
         """Returns whether the plugin has something of its own under a name, and not its contract's default alone."""
-        module = self.loaded.module.__name__.partition(".")[0]
-        return any(
-            name in vars(cls) for cls in identity.real_mro(self.loaded.plugin) if cls.__module__.startswith(module)
-        )
+        package = self.loaded.candidate.module.partition(".")[0]
+        own = [cls for cls in identity.real_mro(self.loaded.plugin) if identity.module_of(cls).startswith(package)]
+        return any(name in identity.defined_by(cls) for cls in own)
 
     def _note_threads(self, before: set[threading.Thread]) -> None:
         self.threads |= {thread for thread in threading.enumerate() if thread not in before and not thread.daemon}

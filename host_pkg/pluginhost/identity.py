@@ -18,7 +18,7 @@ from pluginhost.errors import ConfigurationError, Finding, PluginTypeError
 from pluginhost.interrupts import Interrupted
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from pluginhost.survey import Candidate
 
@@ -39,6 +39,12 @@ def real_mro(obj: object) -> tuple[type, ...]:
     """Returns the classes that an object's real class derives from, itself first."""
     mro: tuple[type, ...] = _MRO.__get__(type(obj))
     return mro
+
+
+def defined_by(cls: type) -> Mapping[str, object]:
+    """Returns what a class itself defines, past what its metaclass may say."""
+    names: Mapping[str, object] = _VARS.__get__(cls)
+    return names
 
 
 def is_a(obj: object, contract: object) -> bool:
@@ -83,11 +89,11 @@ class HeldApi:
     __slots__ = ("_classes", "_functions", "_modules", "_packages")
 
     def __init__(self, contracts: list[type]) -> None:
-        self._packages = {_module(contract).partition(".")[0] for contract in contracts}
+        self._packages = {module_of(contract).partition(".")[0] for contract in contracts}
         held = {name: module for name, module in list(sys.modules.items()) if self.has(name)}
         self._modules = {name: (module, dict(vars(module))) for name, module in held.items()}
         named = [value for module in held.values() for value in vars(module).values() if isinstance(value, type)]
-        classes = {cls for known in (*contracts, *named) for cls in _MRO.__get__(known) if self.has(_module(cls))}
+        classes = {cls for known in (*contracts, *named) for cls in _MRO.__get__(known) if self.has(module_of(cls))}
         self._classes = {cls: _class_state(cls) for cls in classes}
         functions = {
             function
@@ -306,7 +312,7 @@ def _wrong_type(obj: object, contract: type, candidate: Candidate) -> Finding:
     cls = real_mro(obj)[0]
     return Finding(
         "wrong-type",
-        f"{candidate}: {candidate.factory}() returned a {_module(cls)}.{_NAME.__get__(cls)[:200]}, "
+        f"{candidate}: {candidate.factory}() returned a {module_of(cls)}.{_NAME.__get__(cls)[:200]}, "
         f"which is not a {contract.__module__}.{contract.__qualname__}",
         f"`class {_NAME.__get__(cls)[:200]}({contract.__name__}):` is what its author writes, or ask for a contract "
         f"that it has",
@@ -322,7 +328,7 @@ def _second_copy(obj: object, contract: type, candidate: Candidate) -> Finding |
         if not any(cls is own for own in host) and (_own_module(cls), _NAME.__get__(cls)) in names:
             return Finding(
                 "second-api-copy",
-                f"{candidate}: its {_NAME.__get__(cls)} is {_module(cls)}.{_NAME.__get__(cls)} from {_file(cls)}, and "
+                f"{candidate}: its {_NAME.__get__(cls)} is {module_of(cls)}.{_NAME.__get__(cls)} from {_file(cls)}, and "
                 f"the host's is {contract.__module__}.{contract.__qualname__} from {_file(contract)}: "
                 f"two copies of the API",
                 f"a plugin carries no copy of the API: its author removes {_file(cls)} and imports the API that is "
@@ -351,9 +357,9 @@ def _broken(obj: object, contract: type, is_older: bool) -> typing.Iterator[str]
         except BaseException as exc:
             yield f"reading the attribute `{name}` raised {class_name(exc)}"
             continue
-        kinds = (int, float) if hint is float else (hint,)  # as type checkers have it
-        if isinstance(hint, type) and not any(is_a(value, kind) for kind in kinds):
-            yield f"the attribute `{name}` is a {_NAME.__get__(type(value))}, not a {hint.__name__}"
+        kind = typing.get_origin(hint) or hint
+        if isinstance(kind, type) and kind not in (types.UnionType, typing.Union) and not _is_of(value, kind):
+            yield f"the attribute `{name}` is a {_NAME.__get__(type(value))}, not a {kind.__name__}"
     for name, declared in inspect.getmembers_static(contract, inspect.isfunction):
         method = next(_VARS.__get__(cls)[name] for cls in real_mro(obj) if name in _VARS.__get__(cls))
         bound = isinstance(method, (staticmethod, classmethod))
@@ -368,6 +374,18 @@ def _broken(obj: object, contract: type, is_older: bool) -> typing.Iterator[str]
             function, declared, isinstance(method, staticmethod), is_older
         ):
             yield f"the method `{name}` takes other arguments than the contract's"
+
+
+def _is_of(value: object, kind: type) -> bool:
+    """Returns whether a value is of a type, as type checkers have it."""
+    if is_a(value, kind) or (kind is float and is_a(value, int)):
+        return True
+    try:
+        return type(kind) is not type and isinstance(value, kind)  # an abstract class or a protocol may know others
+    except Interrupted:
+        raise
+    except BaseException:  # a protocol that cannot be asked
+        return True
 
 
 def _is_async(function: object) -> bool:
@@ -392,7 +410,8 @@ def _takes(function: object, declared: Callable[..., object], is_static: bool, i
     return True
 
 
-def _module(cls: type) -> str:
+def module_of(cls: type) -> str:
+    """Returns the name of the module that a class says it stands in, past what its metaclass may say."""
     try:
         name = _MODULE.__get__(cls)
     except Exception:
@@ -402,11 +421,11 @@ def _module(cls: type) -> str:
 
 def _own_module(cls: type) -> str:
     """Returns the module's last name: a copy lies under another package, or under the same name in another file."""
-    return _module(cls).rpartition(".")[2]
+    return module_of(cls).rpartition(".")[2]
 
 
 def _file(cls: type) -> str:
     try:
-        return str.__str__(str(getattr(sys.modules.get(_module(cls)), "__file__", None) or _module(cls)))
+        return str.__str__(str(getattr(sys.modules.get(module_of(cls)), "__file__", None) or module_of(cls)))
     except BaseException:  # a plugin may put what it likes in its module's place
-        return _module(cls)
+        return module_of(cls)

@@ -235,7 +235,7 @@ class Handle:
     def _stub_of_more(self, contract: type) -> pluginapi.Plugin:
         """Returns a stub of a contract that is none of the API's own."""
         generation = cast("Generation", self._serving)
-        if contract.__module__.partition(".")[0] == generation.loaded.module.__name__.partition(".")[0]:
+        if contract.__module__.partition(".")[0] == self.candidate.module.partition(".")[0]:
             raise PluginTypeError(
                 Finding(
                     "wrong-type",

@@ -170,8 +170,10 @@ def _members(contracts: tuple[type, ...]) -> Iterator[tuple[str, object]]:
         if cls in (object, pluginapi.Plugin) or cls.__module__ == "typing":
             continue
         for name, value in vars(cls).items():
+            if isinstance(value, type) and name not in _annotated(cls):
+                continue  # a class that stands in the contract
             is_machinery = name.startswith("_") and not getattr(value, "__isabstractmethod__", False)
-            if name in taken or isinstance(value, type) or (is_machinery and not inspect.isfunction(value)):
+            if name in taken or (is_machinery and not inspect.isfunction(value)):
                 continue
             taken.add(name)
             yield name, _member(name, value)
