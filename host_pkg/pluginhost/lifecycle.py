@@ -235,7 +235,8 @@ class Handle:
     def _stub_of_more(self, contract: type) -> pluginapi.Plugin:
         """Returns a stub of a contract that is none of the API's own."""
         generation = cast("Generation", self._serving)
-        if contract.__module__.partition(".")[0] == self.candidate.module.partition(".")[0]:
+        package = self.candidate.module.partition(".")[0]
+        if self.candidate.distribution.info and contract.__module__.partition(".")[0] == package:
             raise PluginTypeError(
                 Finding(
                     "wrong-type",
