@@ -3,7 +3,7 @@
 Imports point down, from the command to the ground:
 
 ```
-cli/                                         the command
+cli/           testing/                      the command; what plugins and applications are tested with
 manager        doctor                        PluginManager; what is wrong in an environment
 runner         registry, registered          the road to a plugin that runs, and back; whose turn it is
 lifecycle      dependencies, unloading       its states; what it requires; how it is dropped
@@ -21,6 +21,8 @@ process        interrupts, config, events    what plugins must leave alone; Ctrl
 watched                                      what that is, and how it is put back
 errors         catalogue                     what goes wrong, and every code
 ```
+
+PYTEST_DONT_REWRITE: pytest, for which `testing` has a plugin, would warn of a host that was imported before pytest.
 """
 
 # Nothing is imported before it is asked for: a survey must not pay for what loads plugins.

@@ -15,12 +15,24 @@ from pluginhost.errors import Finding, PluginStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from typing import Literal, TypeAlias
 
     from typing_extensions import TypeForm
 
     from pluginhost.events import Events, Listener
 
+    Kind: TypeAlias = Literal["data", "cache"]
+
 P = TypeVar("P", bound=pluginapi.Plugin)
+
+
+def user_folder(kind: Kind) -> Path:
+    """Returns the user's folder in which plugins have theirs: for what must last, or for what can be made anew."""
+    import platformdirs  # most plugins never ask
+
+    if kind == "data":
+        return platformdirs.user_data_path("pluginhost", appauthor=False)
+    return platformdirs.user_cache_path("pluginhost", appauthor=False) / "plugins"
 
 
 class Services(NamedTuple):
@@ -32,6 +44,7 @@ class Services(NamedTuple):
         load: Returns guests by namespace, configuration and contract, and is told where to leave what undoes it.
         capabilities: What the application offers.
         events: The listeners of all.
+        folder: Returns the folder in which plugins have theirs.
     """
 
     get: Callable[[str, Any], Any]
@@ -39,6 +52,7 @@ class Services(NamedTuple):
     load: Callable[[str, Mapping[str, Mapping[str, object]], Any, Callable[[Callable[[], None]], object]], Any]
     capabilities: frozenset[str]
     events: Events
+    folder: Callable[[Kind], Path]
 
 
 class PluginHost(pluginapi.Host):
@@ -74,17 +88,11 @@ class PluginHost(pluginapi.Host):
 
     @property
     def data_folder(self) -> Path:
-        import platformdirs  # most plugins never ask
-
-        self._require_open()
-        return self._own(platformdirs.user_data_path("pluginhost", appauthor=False))
+        return self._own("data")
 
     @property
     def cache_folder(self) -> Path:
-        import platformdirs
-
-        self._require_open()
-        return self._own(platformdirs.user_cache_path("pluginhost", appauthor=False) / "plugins")
+        return self._own("cache")
 
     def get(self, name: str, contract: TypeForm[P]) -> P:
         found: P = self._require_open().get(name, contract)
@@ -121,9 +129,9 @@ class PluginHost(pluginapi.Host):
             raise PluginStopped(Finding("host-revoked", f"{self._name} uses its host after its shutdown", hint))
         return services
 
-    def _own(self, base: Path) -> Path:
-        """Returns the plugin's folder below another; the names of group and plugin are no paths there."""
-        folder = base
+    def _own(self, kind: Kind) -> Path:
+        """Returns the plugin's folder of a kind; the names of group and plugin are no paths there."""
+        folder = self._require_open().folder(kind)
         for part in ("", quote(self._group, safe=""), quote(self._name, safe="@#")):
             folder = folder / part
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

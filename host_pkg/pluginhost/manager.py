@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from os import PathLike
+    from pathlib import Path
     from types import TracebackType
     from typing import Self, TypeVar
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pluginapi import Plugin
     from pluginhost.config import InstanceSettings, PluginSettings, When
     from pluginhost.events import Listener
+    from pluginhost.host import Kind
     from pluginhost.lifecycle import Handle
     from pluginhost.registered import Registered
     from pluginhost.registry import Entry
@@ -101,6 +103,7 @@ class PluginManager:
             from pluginhost.config import folders
 
             self._plugin_dirs = absolute(folders(plugin_dirs))
+        self.folder: Callable[[Kind], Path] | None = None  # in which plugins have theirs, in place of the user's
         self.registered: dict[str, Registered] = {}
         self._named: dict[str, Handle] = {}  # by the names under which they were asked for
         self.path: list[str] = []  # what the last survey says of wheels
@@ -111,28 +114,32 @@ class PluginManager:
 
     def survey(self) -> "Survey":
         """Returns a row for each installed plugin, and what is wrong with distributions; imports none of them."""
-        stored = Index(self.group, self.api, self._plugin_dirs)
-        known = stored.load()
-        if known is not None:
-            survey = Survey.from_plain(known)
-        else:
-            from pluginhost import admission, discovery  # what the index answers does without them
-
-            dirs = None
-            if self._plugin_dirs:
-                from pluginhost.plugin_dirs import PluginDirs
-
-                dirs = PluginDirs(self._plugin_dirs, self.api)
-            found = discovery.discover(self.group, self.api, unpacked=dirs.path if dirs else ())
-            survey = admission.admit(found, self.api)
-            if dirs:
-                dirs.complete(found, survey)
-            stored.store(found.seen, survey.to_plain())
+        survey = self._installed()
         self.path = survey.path
         for builtin in self.registered.values():
             builtin.join(survey, self.api)
         if self._settings:
             self._apply_settings(survey)
+        return survey
+
+    def _installed(self) -> "Survey":
+        """Returns the survey of what is installed alone."""
+        stored = Index(self.group, self.api, self._plugin_dirs)
+        known = stored.load()
+        if known is not None:
+            return Survey.from_plain(known)
+        from pluginhost import admission, discovery  # what the index answers does without them
+
+        dirs = None
+        if self._plugin_dirs:
+            from pluginhost.plugin_dirs import PluginDirs
+
+            dirs = PluginDirs(self._plugin_dirs, self.api)
+        found = discovery.discover(self.group, self.api, unpacked=dirs.path if dirs else ())
+        survey = admission.admit(found, self.api)
+        if dirs:
+            dirs.complete(found, survey)
+        stored.store(found.seen, survey.to_plain())
         return survey
 
     def row(self, name: str) -> "Row":
@@ -362,11 +369,14 @@ class PluginManager:
     def _runner(self) -> "Runner":
         with self._lock:
             if self._runner_made is None:
-                from pluginhost.runner import Runner  # a survey does without
-
-                self._runner_made = Runner(self)
+                self._runner_made = self._make_runner()
                 self._runner_made.is_closed = self._is_closed
             return self._runner_made
+
+    def _make_runner(self) -> "Runner":
+        from pluginhost.runner import Runner  # a survey does without
+
+        return Runner(self)
 
     def entry(self, name: str) -> "Entry":
         """Returns what goes by a name.

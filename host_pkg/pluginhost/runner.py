@@ -12,16 +12,18 @@ import pluginapi
 from pluginhost import dependencies, exits, identity, lifecycle, loading
 from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginRefused
 from pluginhost.generations import Generation
-from pluginhost.host import PluginHost, Services
+from pluginhost.host import PluginHost, Services, user_folder
 from pluginhost.interrupts import told_apart
 from pluginhost.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+    from pathlib import Path
 
     from typing_extensions import TypeForm
 
     from pluginhost.config import When
+    from pluginhost.host import Kind
     from pluginhost.lifecycle import Handle
     from pluginhost.loading import Loaded
     from pluginhost.registered import Registered
@@ -40,6 +42,7 @@ class Manager(Protocol):
     probe_timeout: float
     shutdown_timeout: float
     offered: frozenset[str]
+    folder: Callable[[Kind], Path] | None
     path: list[str]
 
     @property
@@ -240,7 +243,7 @@ class Runner:
                 guests[key] = handle.use(guest).require(contract)
             return guests
 
-        services = Services(get, all, load, self._of.offered, self.registry.events)
+        services = Services(get, all, load, self._of.offered, self.registry.events, self._of.folder or user_folder)
         return PluginHost(self._of.group, handle.name, entry.config, services)
 
     def stop(self, handle: Handle, seconds: float, ending: tuple[Handle, ...] = ()) -> None:

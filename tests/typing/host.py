@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import assert_type
 
 from pluginhost import PluginManager, Symbol
+from pluginhost.testing import FakeHost, FakeLoader, started
 
 from pluginapi import Greeter, Operation, Plugin
 
@@ -21,3 +22,14 @@ def host(manager: PluginManager) -> None:
     assert_type(handle.lookup("Counter", int).get(), int)
     tick = handle.lookup("Tick", Callable[[], int])
     assert_type(tick(), int)
+
+
+def tests(new: Callable[[], Plugin]) -> None:
+    """What authors test with has types, too."""
+    host = FakeHost(config={"title": "dear"})
+    assert_type(host.get("english", Greeter), Greeter)
+    loader = FakeLoader()
+    loader.add("english", new, capabilities={"formal"})
+    assert_type(loader.manager(), PluginManager)
+    with started(new, Greeter) as greeter:
+        assert_type(greeter, Greeter)
