@@ -328,8 +328,8 @@ def _second_copy(obj: object, contract: type, candidate: Candidate) -> Finding |
         if not any(cls is own for own in host) and (_own_module(cls), _NAME.__get__(cls)) in names:
             return Finding(
                 "second-api-copy",
-                f"{candidate}: its {_NAME.__get__(cls)} is {module_of(cls)}.{_NAME.__get__(cls)} from {_file(cls)}, and "
-                f"the host's is {contract.__module__}.{contract.__qualname__} from {_file(contract)}: "
+                f"{candidate}: its {_NAME.__get__(cls)} is {module_of(cls)}.{_NAME.__get__(cls)} from {_file(cls)}, "
+                f"and the host's is {contract.__module__}.{contract.__qualname__} from {_file(contract)}: "
                 f"two copies of the API",
                 f"a plugin carries no copy of the API: its author removes {_file(cls)} and imports the API that is "
                 f"installed; until then: pip uninstall {candidate.distribution.name}",
