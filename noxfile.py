@@ -139,7 +139,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python="3.12", requires=["build"])  # the figures that are told are of one Python
 def bench(session: nox.Session) -> None:
-    """Measures a survey and a first call beside the peers, and prints the tables."""
+    """Measures a survey, a first call and later ones beside the peers, and prints the tables."""
     install_locked(session, "host")
     install_locked(session, "bench")
     install_ours(session, "pluginapi", "pluginhost*")

@@ -1,8 +1,9 @@
-"""The CPU time of a survey and of a first call, each in a fresh process, beside the peers.
+"""The CPU time of a survey and of a first call, each in a fresh process, and of later calls, beside the peers.
 
 Run it as `nox -s bench -- [ENVIRONMENT ...] [options]`. Every round runs the bare interpreter and each contestant once,
 in turn, so that what disturbs the machine disturbs all alike. Each is first asked for its answer, and timed only if
-that is right.
+that is right. What a later call takes does not depend on what is installed: there, every round is a process that times
+all contestants in turn, in the running environment.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ SCENARIOS = {
     "survey": "A survey: which plugins may run?",
     "call": "A first call of one plugin, known from an earlier run where there is a cache",
     "probe": "The same by pluginhost: what a plugin's first load in a process to be lost adds",
+}
+CALLS = {
+    "guarded": "A later call of one plugin",
+    "fan-out": "A later call of each of ten plugins",
 }
 PACKAGES = ("pluginhost", "pluginapi", "stevedore", "pluggy", "packaging", "importlib-metadata")
 
@@ -98,11 +103,15 @@ class Entry:
 
     def result(self, bare: float) -> dict[str, Any]:
         """Returns what it took, as times of a bare start's median and in milliseconds."""
-        median, ordered = statistics.median(self.seconds), sorted(self.seconds)
-        p99 = ordered[math.ceil(len(ordered) * 0.99) - 1]
-        ratios = {"median_ratio": median / bare, "p99_ratio": p99 / bare, "median_ms": median * 1e3}
         whole = {"all_ms": [second * 1e3 for second in self.seconds]}
+        ratios = summary(self.seconds, bare) | {"median_ms": statistics.median(self.seconds) * 1e3}
         return {"scenario": self.scenario, "contestant": self.name, "version": self.version} | ratios | whole
+
+
+def summary(times: list[float], bare: float) -> dict[str, float]:
+    """Returns the median and the 99th percentile, as times of another's median."""
+    p99 = sorted(times)[math.ceil(len(times) * 0.99) - 1]
+    return {"median_ratio": statistics.median(times) / bare, "p99_ratio": p99 / bare}
 
 
 def variables(home: Path) -> dict[str, str]:
@@ -160,15 +169,44 @@ def measure(environment: str, scenarios: list[str], rounds: int) -> dict[str, An
     return {"title": title, "failed": failed, "results": [entry.result(bare) for entry in timed]}
 
 
+def measure_calls(scenario: str, rounds: int) -> dict[str, Any]:
+    """Returns what `measure` does, of calls inside one process: what each took, less what the empty loop took."""
+    command = [sys.executable, str(Path(__file__).with_name("calls.py")), scenario]
+    report: dict[str, Any] = {"title": "Inside one process, on one core", "failed": [], "results": []}
+    taken: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=sys.prefix) as home:
+        for _ in range(rounds):
+            done = subprocess.run(command, env=variables(Path(home)), capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = (done.stderr.splitlines() or [f"exit code {done.returncode}"])[-1]
+                return report | {"failed": [f"{scenario}: {reason}"]}
+            for name, number, nanoseconds in json.loads(done.stdout):
+                taken.setdefault((name, number), []).append(nanoseconds)
+    loops = taken.pop(next(iter(taken)))
+    report["title"] += f"; the empty loop's {statistics.median(loops):.1f} ns are subtracted"
+    bare = 0.0
+    for (name, number), raw in taken.items():
+        calls = [nanoseconds - loop for nanoseconds, loop in zip(raw, loops, strict=True)]
+        bare = bare or statistics.median(calls)
+        row = {"scenario": scenario, "contestant": name, "version": number} | summary(calls, bare)
+        medians = {"median_ns": statistics.median(calls), "raw_ns": statistics.median(raw)}
+        report["results"].append(row | medians | {"all_raw_ns": raw, "all_loops_ns": loops})
+    return report
+
+
 def show(report: dict[str, Any], scenarios: list[str]) -> None:
     """Prints an environment's tables, one for each scenario."""
     for scenario in scenarios:
-        print(f"\n{report['title']}\n{SCENARIOS[scenario]}")
+        print(f"\n{report['title']}\n{(SCENARIOS | CALLS)[scenario]}")
         rows = [row for row in report["results"] if row["scenario"] in ("", scenario)]
-        wide = max(len(row["contestant"]) for row in rows)
-        print(f"  {'':{wide}}  version  median ratio  p99 ratio  median ms")
+        wide = max((len(row["contestant"]) for row in rows), default=0)
+        columns = {"median_ms": "median ms"}
+        if scenario in CALLS:
+            columns = {"median_ns": "median ns", "raw_ns": "with loop"}
+        print(f"  {'':{wide}}  version  median ratio  p99 ratio  {'  '.join(columns.values())}")
         for row in rows:
-            numbers = f"{row['median_ratio']:12.2f}  {row['p99_ratio']:9.2f}  {row['median_ms']:9.1f}"
+            numbers = f"{row['median_ratio']:12.2f}  {row['p99_ratio']:9.2f}"
+            numbers += "".join(f"  {row[column]:9.1f}" for column in columns)
             print(f"  {row['contestant']:{wide}}  {row['version']:7}  {numbers}")
     for line in report["failed"]:
         print(f"  NOT TIMED: {line}")
@@ -179,12 +217,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
     which = "`here`, or `N/M` for a new one of N distributions, M of them with a plugin (default: here 1000/100)"
     parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", default=["here", "1000/100"], help=which)
-    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="which to time (default: each)")
+    parser.add_argument(
+        "--scenario", action="append", choices=[*SCENARIOS, *CALLS], help="which to time (default: each)"
+    )
     parser.add_argument("--rounds", type=int, default=100, help="runs of each contestant (default: 100)")
     parser.add_argument("--core", type=int, help="the core to run on, where a process can be held to one")
     parser.add_argument("--json", type=argparse.FileType("w"), metavar="FILE", help="write every run to a file, too")
     options = parser.parse_args()
-    scenarios = options.scenario or list(SCENARIOS)
+    chosen = options.scenario or [*SCENARIOS, *CALLS]
+    scenarios, calls = [each for each in SCENARIOS if each in chosen], [each for each in CALLS if each in chosen]
     if not hasattr(os, "wait4"):
         parser.error("this system does not tell what CPU time a child took")
     if options.core is not None and hasattr(os, "sched_setaffinity"):
@@ -197,9 +238,12 @@ def main() -> int:
     if options.rounds < 100:
         print("Below 100 rounds p99 is the maximum.")
     reports = []
-    for environment in options.environments:
+    for environment in options.environments if scenarios else ():
         reports.append(measure(environment, scenarios, options.rounds))
         show(reports[-1], scenarios)
+    for scenario in calls:
+        reports.append(measure_calls(scenario, options.rounds))
+        show(reports[-1], [scenario])
     if options.json:
         facts = {"system": system, "versions": versions, "rounds": options.rounds, "core": options.core}
         json.dump(facts | {"environments": reports}, options.json, indent=1)

@@ -102,8 +102,8 @@ def wanted(row: Row, contracts: dict[str, type]) -> dict[str, type]:
 
 def may_implement(row: Row, contract: object, contracts: dict[str, type]) -> bool:
     """Returns whether a manifest names a contract, or one derived from it, or does not tell."""
-    if row.contracts is None:
-        return True
+    if row.contracts is None or all(contract not in cls.__mro__ for cls in contracts.values()):
+        return True  # a manifest names the API's alone
     named = [contracts.get(name) for name in (*row.contracts, "Plugin")]
     return any(cls is None or contract in cls.__mro__ for cls in named)
 

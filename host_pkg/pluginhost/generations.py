@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pluginapi
 from pluginhost import identity
@@ -91,7 +91,7 @@ class Generation:
     def drain(self, seconds: float) -> int:
         """Waits until no call is inside, and returns how many still are at the deadline."""
         deadline = time.monotonic() + seconds
-        while (inside := sum(calls.inside for calls in self._calls.values())) and time.monotonic() < deadline:
+        while (inside := sum(len(calls.inside) for calls in self._calls.values())) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         return inside
 
@@ -166,8 +166,11 @@ class Generation:
         except Interrupted:
             raise
         except BaseException as exc:
-            hint = f"check plugins.{self.name}.config, or tell the author of {self._of.name}"
-            raise PluginInitError(self._finding(f"{name}-failed", f"{name} raised {describe(exc)}", hint)) from exc
+            hint = f"check the configuration of {self.name}, or tell the author of {self._of.name}"
+            why = describe(exc)
+            if issubclass(type(exc), PluginHostError):  # it asked its host for what is not to be had
+                why = f"{identity.class_name(exc)}: {cast('PluginHostError', exc).finding.message}"
+            raise PluginInitError(self._finding(f"{name}-failed", f"{name} raised {why}", hint)) from exc
         if returned is None:
             return
         if type(returned) is CoroutineType:

@@ -78,9 +78,20 @@ def import_contracts(package: str | None) -> dict[str, type]:
 
 
 def api_version(package: str | None) -> str | None:
-    """Returns the `API_VERSION` that an API package states, which was imported; `None` when it states none."""
-    version = getattr(sys.modules.get(package or ""), "API_VERSION", None)
-    return version if isinstance(version, str) else None
+    """Returns the version of an API: its `API_VERSION`, else its distribution's; `None` when there is neither."""
+    if package is None:
+        return None
+    version = getattr(sys.modules.get(package), "API_VERSION", None)
+    if isinstance(version, str):
+        return version
+    from pluginapi.version import find_api
+
+    from pluginapi import ManifestError
+
+    try:
+        return find_api(package)[0].version
+    except ManifestError:  # nothing is stamped as that API: no plugin can be held to its version
+        return None
 
 
 class HeldApi:

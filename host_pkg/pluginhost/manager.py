@@ -285,7 +285,7 @@ class PluginManager:
         """
         handle = self._runner.registry.find(self.entry(name))
         if handle:
-            self._runner.stop(handle, self.shutdown_timeout / 2)
+            self._runner.stop(handle)
 
     def unload(self, name: str) -> "list[Finding]":
         """Stops a plugin and drops its modules; the next `get` imports them anew.
@@ -305,17 +305,18 @@ class PluginManager:
         handle = self._runner.registry.find(entry)
         if handle is None:
             return []
-        self._runner.stop(handle, self.shutdown_timeout / 2)
+        self._runner.stop(handle)
         self._runner.registry.drop(handle)
         self._named = {asked: other for asked, other in self._named.items() if other is not handle}
-        found = unloading.drop(handle, self._runner.registry.known()) if entry.row.name not in self.registered else []
+        is_installed = bool(entry.row.candidate.distribution.info)
+        found = unloading.drop(handle, self._runner.registry.known()) if is_installed else []
         for finding in found:
             self.tell(finding)
         return found
 
     def loaded(self) -> "dict[str, Handle]":
         """Returns the plugins that run, by name, in the order in which they came to."""
-        return {handle.name: handle for handle in self._runner.registry.started()}
+        return self._runner.registry.by_name()
 
     def register(self, name: str, factory: "Callable[[], Plugin]", *, capabilities: "Collection[str]" = ()) -> None:
         """Adds a plugin of the application's own, which is not installed; it hides an installed one of that name.

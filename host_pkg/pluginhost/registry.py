@@ -103,6 +103,15 @@ class Registry:
             self._started = [handle for handle in self._started if handle.state == "running"]
             return list(self._started)
 
+    def by_name(self) -> dict[str, Handle]:
+        """Returns the handles that run, by name; by `NAME@DISTRIBUTION` where another has the same name."""
+        named: dict[str, Handle] = {}
+        for handle in self.started():
+            named[f"{handle.name}@{handle.candidate.distribution.name}" if handle.name in named else handle.name] = (
+                handle
+            )
+        return named
+
     def note_started(self, handle: Handle) -> None:
         """Takes down that a handle has come to run."""
         with self._change:

@@ -79,6 +79,7 @@ class Runner:
         self._of = manager
         self._packages: set[str] = set()
         self._guard: exits.Guard | None = None
+        self._deadline: float | None = None
 
     def tell(self, finding: Finding) -> None:
         """Tells the manager of what goes wrong."""
@@ -100,10 +101,15 @@ class Runner:
             seconds: The deadline. Each may take half of what is left, so that one that hangs leaves some to the others.
         """
         self.is_closed = True
-        deadline = time.monotonic() + seconds
+        self._deadline = time.monotonic() + seconds
         with told_apart():
             for handle in reversed(self.registry.started()):
-                self.stop(handle, (deadline - time.monotonic()) / 2)
+                self.stop(handle)
+
+    def _share(self) -> float:
+        """Returns the seconds that the end of one plugin may take: half of what is left for all of them."""
+        left = self._of.shutdown_timeout if self._deadline is None else self._deadline - time.monotonic()
+        return max(0.0, left) / 2
 
     def serving(
         self, contract: TypeForm[P], requires: Collection[str], without: Handle | None = None
@@ -138,7 +144,7 @@ class Runner:
             else:
                 self._start(handle, entry)
         if self.is_closed:  # meanwhile
-            self.stop(handle, self._of.shutdown_timeout / 2)
+            self.stop(handle)
             self.require_open()
         return handle
 
@@ -152,7 +158,7 @@ class Runner:
                 loaded, told = self._load(handle, entry, contracts)
                 handle.move("created")
                 generation = Generation(handle.name, str(handle), loaded, self._host_for(handle, entry))
-                generation.start(self._of.shutdown_timeout / 2)
+                generation.start(self._share())
                 self._claim(generation)
                 self._let_in(handle, generation, contracts)
         except BaseException as exc:
@@ -169,7 +175,7 @@ class Runner:
         try:
             handle.begin(generation, contracts.values())
         except PluginHostError as exc:
-            generation.unwind(exc, self._of.shutdown_timeout / 2)
+            generation.unwind(exc, self._share())
             raise
 
     def _admit(self, handle: Handle, entry: Entry, contracts: dict[str, type]) -> None:
@@ -208,7 +214,7 @@ class Runner:
 
             store.put_on_path(self._of.path, row.candidate)
         wanted, version = dependencies.wanted(row, contracts), identity.api_version(self._of.api)
-        builtin = self._of.registered.get(row.name)
+        builtin = self._builtin(row.candidate)
         stamped = row.capabilities if row.built_against or row.capabilities else None
         source = loading.Source(row.built_against, stamped, builtin.factory if builtin else None)
         told = [] if builtin else self._probed(row, wanted)
@@ -246,20 +252,25 @@ class Runner:
         services = Services(get, all, load, self._of.offered, self.registry.events, self._of.folder or user_folder)
         return PluginHost(self._of.group, handle.name, entry.config, services)
 
-    def stop(self, handle: Handle, seconds: float, ending: tuple[Handle, ...] = ()) -> None:
+    def stop(self, handle: Handle, ending: tuple[Handle, ...] = ()) -> None:
         """Stops a plugin after those that use it; what fails is logged."""
         for user in self.registry.users(handle):
             if user not in ending:
-                self.stop(user, seconds, (*ending, handle))
-        with self.registry.turn(handle, seconds) as got_it:
+                self.stop(user, (*ending, handle))
+        with self.registry.turn(handle, self._share()) as got_it:
             if got_it and (generation := handle.serving):
-                for finding in handle.end(seconds):
+                for finding in handle.end(self._share()):
                     self.tell(finding)
                 self._claim(generation)
 
+    def _builtin(self, candidate: Candidate) -> Registered | None:
+        """Returns the application's own plugin that a candidate stands for."""
+        found = self._of.registered.get(candidate.name)
+        return found if found and found.candidate is candidate else None
+
     def _watch_end(self, candidate: Candidate) -> None:
         """Has the process's end not held up by a plugin, from before its import on."""
-        if candidate.name not in self._of.registered:
+        if not self._builtin(candidate):
             self._packages.add(loading.own_package(candidate.module))
         if self._guard is None:
             runner, seconds, packages = weakref.ref(self), self._of.shutdown_timeout, self._packages
@@ -281,7 +292,7 @@ class Runner:
     def _dismiss(self, guest: Handle) -> None:
         """Stops a guest, and forgets it: it was made for one plugin."""
         try:
-            self.stop(guest, self._of.shutdown_timeout / 2)
+            self.stop(guest)
         except PluginHostError as exc:  # it stops at this very moment, and waits for this thread
             self.tell(exc.finding)
         self.registry.drop(guest)

@@ -29,18 +29,20 @@ if TYPE_CHECKING:
 _CALL: Final = """
 {kind}def {name}(_self, {takes}):
     _calls = _self._pluginhost_calls
-    _calls.enter(None)
+    _inside = _calls.inside
+    _inside.append(None)
     while _calls is not _self._pluginhost_calls:  # another generation serves since
-        _calls.leave()
+        _inside.pop()
         _calls = _self._pluginhost_calls
-        _calls.enter(None)
+        _inside = _calls.inside
+        _inside.append(None)
     try:
         {forwards}
     except BaseException as _exc:
         _calls.blame({name!r}, _exc)
         raise
     finally:
-        _calls.leave()
+        _inside.pop()
 """
 _FORWARDS: Final = {
     "": "return _calls.{slot}({gives})",
@@ -65,26 +67,16 @@ class Calls:
 
     Attributes:
         blame: Called with a method's name and what it raised; it raises what the caller is told, or returns.
-        enter: Counts a call in.
-        leave: Counts it out.
+        inside: Has an item for each call that is in it now.
         read: Returns an attribute by its name.
         write: Binds an attribute.
     """
 
-    __slots__ = ("blame", "enter", "leave", "read", "write")
-
-    enter: Callable[[None], None]
-    leave: Callable[[], None]
+    __slots__ = ("blame", "inside", "read", "write")
 
     def __init__(self, blame: Blame, read: Callable[[str], object], write: Callable[[str, object], None]) -> None:
-        inside: deque[None] = deque()
         self.blame, self.read, self.write = blame, read, write
-        self.enter, self.leave = inside.append, inside.pop
-
-    @property
-    def inside(self) -> int:
-        """How many calls are in it now."""
-        return len(cast("Any", self.enter).__self__)
+        self.inside: deque[None] = deque()
 
 
 class StubClass:
@@ -104,7 +96,12 @@ class StubClass:
         self.coroutines = {name for name in self.methods if inspect.iscoroutinefunction(members[name])}
         self.generators = {name for name in self.methods if inspect.isasyncgenfunction(members[name])}
         slots = ("_pluginhost_calls", "_pluginhost_of")
-        names: dict[str, Any] = {"__slots__": slots, "__repr__": _shown, "__doc__": contracts[0].__doc__}
+        names: dict[str, Any] = {
+            "__slots__": slots,
+            "__module__": contracts[0].__module__,
+            "__repr__": _shown,
+            "__doc__": contracts[0].__doc__,
+        }
         names |= {name: _hosts_own(name) for name in _HOSTS}
         try:
             title = f"{'And'.join(contract.__name__ for contract in contracts)}Stub"
