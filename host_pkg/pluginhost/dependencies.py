@@ -45,7 +45,8 @@ def requirements(
             raise missing(row, f"the host's capability {name!r}", "this host does not offer it", hint)
     for name in row.requires.get("plugins", ()):
         yield Requirement(f"the plugin {name!r}", [name])
-    others = [other for other in rows if other.state == "ready" and other.candidate is not row.candidate]
+    own = row.name, row.distribution  # its row may be of another survey
+    others = [other for other in rows if other.state == "ready" and (other.name, other.distribution) != own]
     for name in row.requires.get("contracts", ()):
         yield Requirement(f"a plugin of the contract {name}", _of_contract(name, others, contracts))
     for name in row.requires.get("capabilities", ()):

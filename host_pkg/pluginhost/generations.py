@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pluginhost.stubs import Calls, StubClass
 
 _POLL_SECONDS: Final = 0.01
+_ANSWERS: Final = {"__next__": StopIteration, "__anext__": StopAsyncIteration, "__getitem__": LookupError}
+"""What a method raises for an answer, as Python's own protocols have it."""
 
 
 class Generation:
@@ -169,7 +171,8 @@ class Generation:
             hint = f"check the configuration of {self.name}, or tell the author of {self._of.name}"
             why = describe(exc)
             if issubclass(type(exc), PluginHostError):  # it asked its host for what is not to be had
-                why = f"{identity.class_name(exc)}: {cast('PluginHostError', exc).finding.message}"
+                finding = cast("PluginHostError", exc).finding
+                why = f"[{finding.code}] {finding.message}"
             raise PluginInitError(self._finding(f"{name}-failed", f"{name} raised {why}", hint)) from exc
         if returned is None:
             return
@@ -214,6 +217,8 @@ class Generation:
         kind = type(exc)
         if issubclass(kind, pluginapi.PluginError | PluginHostError | KeyboardInterrupt | GeneratorExit):
             return  # the plugin's word to its caller, or another plugin's failure, or not the plugin's doing
+        if name in _ANSWERS and issubclass(kind, _ANSWERS[name]):
+            return
         asyncio = sys.modules.get("asyncio")
         if asyncio and issubclass(kind, asyncio.CancelledError) and asyncio._get_running_loop():
             return
@@ -232,7 +237,8 @@ class Generation:
     def _defines(self, name: str) -> bool:
         """Returns whether the plugin has something of its own under a name, and not its contract's default alone."""
         package = self.loaded.candidate.module.partition(".")[0]
-        own = [cls for cls in identity.real_mro(self.loaded.plugin) if identity.module_of(cls).startswith(package)]
+        classes = identity.real_mro(self.loaded.plugin)
+        own = [cls for cls in classes if identity.module_of(cls).partition(".")[0] == package]
         return any(name in identity.defined_by(cls) for cls in own)
 
     def _note_threads(self, before: set[threading.Thread]) -> None:

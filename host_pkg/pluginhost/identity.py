@@ -52,6 +52,19 @@ def is_a(obj: object, contract: object) -> bool:
     return any(cls is contract for cls in real_mro(obj))
 
 
+def contract_class(contract: object) -> type:
+    """Returns the class that stands for a contract: of a generic one, that without its arguments.
+
+    Raises:
+        PluginTypeError: It is none. Type checkers accept whatever may be an annotation, such as text.
+    """
+    cls = typing.get_origin(contract) or contract
+    if isinstance(cls, type):
+        return cls
+    message = f"a contract is a class, and {_text_of(contract)} is a {class_name(contract)}"
+    raise PluginTypeError(Finding("wrong-type", message, "give the class itself, such as `Greeter`"))
+
+
 def import_contracts(package: str | None) -> dict[str, type]:
     """Returns the host's contracts by the names that plugins give them; without an API there are none.
 

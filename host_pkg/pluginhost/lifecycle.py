@@ -74,7 +74,8 @@ class Handle:
         self._events = events
         self._lock = threading.Lock()
         self._serving: Generation | None = None
-        self._stubs: dict[stubs.StubClass, pluginapi.Plugin] = {}  # the first is that of all its contracts
+        # The first is that of all its contracts. Replaced and never changed: others may be reading it.
+        self._stubs: dict[stubs.StubClass, pluginapi.Plugin] = {}
 
     @property
     def plugin(self) -> Any:
@@ -97,7 +98,8 @@ class Handle:
 
     def implements(self, contract: TypeForm[P]) -> bool:
         """Returns whether the plugin runs and its class derives from a contract."""
-        return self._serving is not None and identity.is_a(self._serving.loaded.plugin, contract)
+        wanted = identity.contract_class(contract)
+        return self._serving is not None and identity.is_a(self._serving.loaded.plugin, wanted)
 
     def require(self, contract: TypeForm[P]) -> P:
         """Returns what stands for the plugin as a contract: the same object as long as its contracts stay.
@@ -106,7 +108,7 @@ class Handle:
             PluginTypeError: It does not implement it, or it is no contract but a class of the plugin's own.
             PluginStopped: It does not run.
         """
-        plugin, cls = self._running().plugin, cast("type", contract)
+        plugin, cls = self._running().plugin, identity.contract_class(contract)
         if not identity.is_a(plugin, cls):
             raise identity.wrong_contract(plugin, cls, self.candidate)
         if not self._stubs:
@@ -178,7 +180,7 @@ class Handle:
         with self._lock:
             if generation.is_plugin:
                 kind = stubs.stub_class(_own_contracts(plugin, contracts))
-                stub = self._stubs.pop(kind, None) or kind.make(self.name, self, generation.calls(kind))
+                stub = self._stubs.get(kind) or kind.make(self.name, self, generation.calls(kind))
                 self._stubs = {kind: stub} | self._stubs
             for kind, stub in self._stubs.items():
                 if all(identity.is_a(plugin, contract) for contract in kind.contracts):
@@ -199,21 +201,24 @@ class Handle:
         """
         generation = self._serving
         assert generation is not None
-        self.move("draining")
-        with self._lock:
-            for kind, stub in self._stubs.items():
-                stubs.swap(stub, kind.to(lambda name: self._refuse, self._refuse, self._refuse, _pass))
-        deadline = time.monotonic() + seconds
-        state: State = "failed"
-        error = None
         try:
-            inside = generation.drain(seconds / 2)
-            error = generation.shutdown(deadline - time.monotonic())
-            state = "failed" if error else "stopped"
-        finally:  # also by Ctrl-C
+            self.move("draining")
+            with self._lock:
+                for kind, stub in self._stubs.items():
+                    stubs.swap(stub, kind.to(lambda name: self._refuse, self._refuse, self._refuse, _pass))
+            deadline = time.monotonic() + seconds
+            try:
+                inside = generation.drain(seconds / 2)
+            finally:  # Ctrl-C ends the waiting
+                error = generation.shutdown(deadline - time.monotonic())
+        except BaseException:  # Ctrl-C: its end has begun, and no second one begins
             self._serving = None
             self.needs = []
-            self.move(state, error)
+            self.give_up(None)
+            raise
+        self._serving = None
+        self.needs = []
+        self.move("failed" if error else "stopped", error)
         return [*([self._not_drained(inside, seconds / 2)] if inside else []), *([error.finding] if error else [])]
 
     def __repr__(self) -> str:
@@ -250,7 +255,7 @@ class Handle:
             if self.state != "running":
                 self._refuse()
             if kind not in self._stubs:
-                self._stubs[kind] = kind.make(self.name, self, generation.calls(kind))
+                self._stubs = self._stubs | {kind: kind.make(self.name, self, generation.calls(kind))}
             return self._stubs[kind]
 
     def _not_drained(self, inside: int, seconds: float) -> Finding:

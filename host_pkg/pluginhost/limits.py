@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import threading
+from collections import deque
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,11 +18,12 @@ class Limit:
     A call that comes back to its plugin on the way of another one is part of that one: it would wait for itself.
     """
 
-    __slots__ = ("_free", "_is_inside")
+    __slots__ = ("_free", "_is_inside", "_lock", "_waiting")
 
     def __init__(self, calls: int) -> None:
-        # A semaphore is written in Python, and takes thrice as long as a lock.
-        self._free = threading.Lock() if calls == 1 else threading.Semaphore(calls)
+        self._free = calls
+        self._lock = threading.Lock()
+        self._waiting: deque[Future[None]] = deque()
         self._is_inside = contextvars.ContextVar("is_inside", default=False)
 
     def hold(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,12 +32,20 @@ class Limit:
         def call(*args: Any, **named: Any) -> Any:
             if self._is_inside.get():
                 return function(*args, **named)
-            with self._free:
+            if turn := self._take():
+                try:
+                    turn.result()
+                except BaseException:  # Ctrl-C
+                    self._give_up(turn)
+                    raise
+            try:
                 entered = self._is_inside.set(True)
                 try:
                     return function(*args, **named)
                 finally:
                     self._is_inside.reset(entered)
+            finally:
+                self._leave()
 
         return call
 
@@ -45,23 +55,50 @@ class Limit:
         async def call(*args: Any, **named: Any) -> Any:
             if self._is_inside.get():
                 return await function(*args, **named)
-            await self._acquire()
-            entered = self._is_inside.set(True)
+            if turn := self._take():
+                import asyncio  # whoever calls a coroutine function has it
+
+                # An asyncio.Semaphore belongs to one loop; a plugin may be called from several, and from threads
+                # without one. And no thread of the loop's waits: there are few, which the call inside may need.
+                try:
+                    await asyncio.wrap_future(turn)
+                except BaseException:
+                    self._give_up(turn)
+                    raise
             try:
-                return await function(*args, **named)
+                entered = self._is_inside.set(True)
+                try:
+                    return await function(*args, **named)
+                finally:
+                    self._is_inside.reset(entered)
             finally:
-                self._is_inside.reset(entered)
-                self._free.release()
+                self._leave()
 
         return call
 
-    async def _acquire(self) -> None:
-        # An asyncio.Semaphore belongs to one loop; a plugin may be called from several, and from threads without one.
-        if self._free.acquire(blocking=False):
-            return
-        waiting = asyncio.get_running_loop().run_in_executor(None, self._free.acquire)
-        try:
-            await asyncio.shield(waiting)
-        except asyncio.CancelledError:
-            waiting.add_done_callback(lambda done: self._free.release())
-            raise
+    def _take(self) -> Future[None] | None:
+        """Takes a place if one is free, else returns what will be done when the caller has one."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return None
+            turn: Future[None] = Future()
+            self._waiting.append(turn)
+            return turn
+
+    def _leave(self) -> None:
+        """Hands a place to the one that has waited longest."""
+        with self._lock:
+            while self._waiting:
+                turn = self._waiting.popleft()
+                if turn.set_running_or_notify_cancel():
+                    break
+            else:
+                self._free += 1
+                return
+        turn.set_result(None)
+
+    def _give_up(self, turn: Future[None]) -> None:
+        """Waits no longer; a place that came meanwhile goes on to the next."""
+        if not turn.cancel():
+            self._leave()

@@ -305,8 +305,7 @@ class PluginManager:
         handle = self._runner.registry.find(entry)
         if handle is None:
             return []
-        self._runner.stop(handle)
-        self._runner.registry.drop(handle)
+        self._runner.stop(handle, forgets=True)
         self._named = {asked: other for asked, other in self._named.items() if other is not handle}
         is_installed = bool(entry.row.candidate.distribution.info)
         found = unloading.drop(handle, self._runner.registry.known()) if is_installed else []
@@ -394,6 +393,7 @@ class PluginManager:
             ConfigurationError: An instance has the name of a plugin.
         """
         survey = self.survey()
+        survey.plugins = [row for row in survey if not self._is_hidden(row)]
         for name in self._instances:
             if any(row.name == name for row in survey):
                 from pluginhost.config import name_taken
@@ -417,6 +417,11 @@ class PluginManager:
 
         settings = self._settings.get(row.name)
         return Entry(row.name, row, settings.config if settings else {}, is_enabled=row.enabled)
+
+    def _is_hidden(self, row: "Row") -> bool:
+        """Returns whether the application brings a plugin of that name itself."""
+        builtin = self.registered.get(row.name)
+        return builtin is not None and builtin.candidate is not row.candidate
 
     def _apply_settings(self, survey: "Survey") -> None:
         for row in survey:

@@ -45,4 +45,7 @@ class Registered:
             known = identity.import_contracts(api)
             contracts = [name for name, cls in known.items() if cls in self.factory.__mro__ and name != "Plugin"]
         row = Row(self.candidate, "", contracts, self._capabilities, [])
-        survey.plugins = sorted([row, *survey.plugins], key=lambda each: (each.name, each.distribution))
+        # Before those that it hides, whatever their distributions are called.
+        survey.plugins = sorted(
+            [row, *survey.plugins], key=lambda each: (each.name, each is not row, each.distribution)
+        )

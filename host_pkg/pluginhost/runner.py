@@ -117,9 +117,10 @@ class Runner:
         """Yields the plugins of a contract that have some capabilities, each started when it is its turn."""
         self.require_open()
         contracts, wanted = identity.import_contracts(self._of.api), set(requires)
+        cls = identity.contract_class(contract)
         for entry in self._of.entries():
             row = entry.row
-            if not entry.is_enabled or not dependencies.may_implement(row, contract, contracts):
+            if not entry.is_enabled or not dependencies.may_implement(row, cls, contracts):
                 continue
             if without is not None and without.candidate.name == row.name and without.name == entry.name:
                 continue
@@ -135,14 +136,18 @@ class Runner:
     def serve(self, entry: Entry, *, anew: bool = False) -> Handle:
         """Returns a handle that runs, started if it must be: by one thread, while others wait for it."""
         self.require_open()
-        handle = self.registry.of(entry)
-        with self.registry.turn(handle):
-            if anew and handle.state in ("stopped", "failed"):
-                handle.move("discovered")
-            if handle.state == "running":
-                entry.require_ready()  # it may go by another's name, too, which settles nothing
-            else:
-                self._start(handle, entry)
+        while True:
+            handle = self.registry.of(entry)
+            with self.registry.turn(handle):
+                if self.registry.find(entry) is not handle:
+                    continue  # it was unloaded while this thread waited
+                if anew and handle.state in ("stopped", "failed"):
+                    handle.move("discovered")
+                if handle.state == "running":
+                    entry.require_ready()  # it may go by another's name, too, which settles nothing
+                else:
+                    self._start(handle, entry)
+            break
         if self.is_closed:  # meanwhile
             self.stop(handle)
             self.require_open()
@@ -244,16 +249,22 @@ class Runner:
         ) -> dict[str, P]:
             guests = {}
             for key, config in configuration.items():
-                guest = self.serve(self.registry.guest_of(handle, self._of.row(f"{namespace}.{key}"), config))
-                undo(lambda guest=guest: self._dismiss(guest))  # type: ignore[misc]
-                guests[key] = handle.use(guest).require(contract)
+                entry = self.registry.guest_of(handle, self._of.row(f"{namespace}.{key}"), config)
+                undo(partial(self._dismiss, self.registry.of(entry)))
+                guests[key] = handle.use(self.serve(entry)).require(contract)
             return guests
 
         services = Services(get, all, load, self._of.offered, self.registry.events, self._of.folder or user_folder)
         return PluginHost(self._of.group, handle.name, entry.config, services)
 
-    def stop(self, handle: Handle, ending: tuple[Handle, ...] = ()) -> None:
-        """Stops a plugin after those that use it; what fails is logged."""
+    def stop(self, handle: Handle, ending: tuple[Handle, ...] = (), *, forgets: bool = False) -> None:
+        """Stops a plugin after those that use it; what fails is logged.
+
+        Args:
+            handle: The plugin's.
+            ending: Those that are being stopped already, since they use it or are used by it.
+            forgets: Whether its handle is forgotten, before another thread can start it again.
+        """
         for user in self.registry.users(handle):
             if user not in ending:
                 self.stop(user, (*ending, handle))
@@ -262,6 +273,8 @@ class Runner:
                 for finding in handle.end(self._share()):
                     self.tell(finding)
                 self._claim(generation)
+            if got_it and forgets:
+                self.registry.drop(handle)
 
     def _builtin(self, candidate: Candidate) -> Registered | None:
         """Returns the application's own plugin that a candidate stands for."""
@@ -292,10 +305,9 @@ class Runner:
     def _dismiss(self, guest: Handle) -> None:
         """Stops a guest, and forgets it: it was made for one plugin."""
         try:
-            self.stop(guest)
+            self.stop(guest, forgets=True)
         except PluginHostError as exc:  # it stops at this very moment, and waits for this thread
             self.tell(exc.finding)
-        self.registry.drop(guest)
 
     def _probed(self, row: Row, wanted: Collection[str]) -> list[Finding]:
         """Returns what a plugin's first load, in a process that may be lost, tells of it."""

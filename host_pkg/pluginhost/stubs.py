@@ -121,10 +121,11 @@ class StubClass:
             of: What its text says it is a stub of.
             calls: Where its calls go.
         """
-        stub: Any = object.__new__(self._stub)  # no `__init__` of a contract has a part in it
+        # No `__init__` of a contract has a part in it, and no `__setattr__`.
+        stub: object = object.__new__(self._stub)
         pluginapi.Plugin.__dict__["name"].__set__(stub, name)
-        stub._pluginhost_of = of
-        stub._pluginhost_calls = calls
+        object.__setattr__(stub, "_pluginhost_of", of)
+        object.__setattr__(stub, "_pluginhost_calls", calls)
         return cast("pluginapi.Plugin", stub)
 
     def to(self, find: Callable[[str], Callable[..., object]], read: Callable[[str], object],
@@ -156,7 +157,7 @@ def stub_class(contracts: tuple[type, ...]) -> StubClass:
 def swap(stub: pluginapi.Plugin, calls: Calls) -> Calls:
     """Has a stub's calls go elsewhere from now on, and returns where they went."""
     before: Calls = cast("Any", stub)._pluginhost_calls
-    cast("Any", stub)._pluginhost_calls = calls
+    object.__setattr__(stub, "_pluginhost_calls", calls)
     return before
 
 
@@ -196,14 +197,21 @@ def _method(name: str, function: Callable[..., object] | None, skips: int = 1) -
     if function and all(
         each.kind in plain and each.default is each.empty and not each.name.startswith("_") for each in parameters
     ):
-        takes, gives = "".join(f"{each.name}, " for each in parameters), ", ".join(each.name for each in parameters)
+        names = [each.name for each in parameters]
+        only = sum(each.kind is each.POSITIONAL_ONLY for each in parameters)
+        takes = "".join(f"{each}, " for each in [*names[:only], *["/"][:only], *names[only:]])
+        gives = ", ".join(names)
     else:
         takes, gives = "/, *_args, **_named", "*_args, **_named"
     kind = "async " if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) else ""
     road = _FORWARDS["async generator" if inspect.isasyncgenfunction(function) else kind]
     made: Any = _compiled(name, kind, takes, road.format(slot=_slot(name), gives=gives))
-    # Without what the function has for attributes: it may be abstract.
-    return functools.update_wrapper(made, function, updated=()) if function else made
+    if function:
+        functools.update_wrapper(made, function, updated=())  # without its attributes: it may be abstract
+    if function and not skips:  # the stub's has a `self`, as that of any method
+        own = [inspect.Parameter("_self", inspect.Parameter.POSITIONAL_ONLY), *parameters]
+        made.__signature__ = inspect.signature(function).replace(parameters=own)
+    return made
 
 
 def _attribute(name: str, is_bound: bool) -> property:

@@ -1,22 +1,36 @@
-"""A host as type checkers see it; `nox -s types` checks it, and nothing runs it."""
+"""A host as type checkers see it; both type checkers accept it, and nothing runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import assert_type
 
-from pluginhost import PluginManager, Symbol
+from pluginhost import Finding, Handle, PluginManager, PluginsFailed, Symbol
 from pluginhost.testing import FakeHost, FakeLoader, started
 
-from pluginapi import Greeter, Operation, Plugin
+from pluginapi import Event, Greeter, Host, Operation, Plugin, Transformer
+
+
+class Own(Greeter):
+    """A plugin of the application's own."""
+
+    lang = "Own"
+
+    def greet(self, name: str) -> str:
+        return name
 
 
 def host(manager: PluginManager) -> None:
     """Abstract contracts are accepted, and infer their own type."""
     assert_type(manager.get("english", Greeter), Greeter)
     assert_type(manager.get("english", Greeter).greet("Ada"), str)
+    assert_type(manager.get("english", Greeter).lang, str)
     assert_type(manager.get("any", Plugin), Plugin)
+    assert_type(manager.get("english", Greeter, requires={"loud"}), Greeter)
+    assert_type(manager.get("english", Greeter, ["loud"]), Greeter)
     assert_type(manager.all(Operation), dict[str, Operation])
+    assert_type(manager.all(Operation, requires=("exact",)), dict[str, Operation])
     handle = manager.handle("counter")
     assert_type(handle.lookup("Counter", int), Symbol[int])
     assert_type(handle.lookup("Counter", int).get(), int)
@@ -33,3 +47,57 @@ def tests(new: Callable[[], Plugin]) -> None:
     assert_type(loader.manager(), PluginManager)
     with started(new, Greeter) as greeter:
         assert_type(greeter, Greeter)
+
+
+def life(manager: PluginManager) -> None:
+    """What starts, stops and is told."""
+    manager.start("english")
+    manager.stop("english")
+    assert_type(manager.unload("english"), list[Finding])
+    assert_type(manager.loaded(), dict[str, Handle])
+    assert_type(manager.loaded()["english"].capabilities, frozenset[str])
+    assert_type(manager.loaded()["english"].require(Greeter), Greeter)
+    undo = manager.subscribe(told, "plugin.")
+    assert_type(undo, Callable[[], None])
+    manager.subscribe(lambda event: print(event.topic, event.fields["plugin"]))
+    manager.register("own", Own)
+    manager.register("own-too", lambda: Own(), capabilities={"loud"})
+    try:
+        manager.load_all()
+    except PluginsFailed as exc:
+        print({name: error.finding.code for name, error in exc.errors.items()})
+
+
+def told(event: Event) -> None:
+    """What a listener is told."""
+    assert_type(event.topic, str)
+    assert_type(event.fields, Mapping[str, object])
+
+
+def made(names: Collection[str]) -> PluginManager:
+    """Settings as a person writes them, and as they come from a file."""
+    settings: dict[str, dict[str, object]] = {"english": {"enabled": True, "config": {"loud": True}}}
+    return PluginManager(
+        plugins=settings,
+        instances={"north": {"plugin": "filter", "config": {"blocked": ["secret"]}}},
+        capabilities=names,
+        plugin_dirs=["plugins", Path("more")],
+        probe="never",
+    )
+
+
+class Asking(Transformer):
+    """A plugin that uses its host."""
+
+    def init(self, host: Host) -> None:
+        self.greeter = host.get("english", Greeter)
+        assert_type(self.greeter, Greeter)
+        assert_type(host.all(Greeter, requires={"loud"}), dict[str, Greeter])
+        assert_type(host.load("http.handlers", {"rate": {"limit": 3}}), dict[str, Plugin])
+        assert_type(host.load("http.handlers", {"rate": {}}, Transformer), dict[str, Transformer])
+        assert_type(host.data_folder, Path)
+        assert_type(host.subscribe(told, "news."), Callable[[], None])
+        host.emit("news.first", number=1)
+
+    def transform(self, text: str) -> str:
+        return self.greeter.greet(text)

@@ -1,0 +1,60 @@
+"""Plugins without a wheel, taken by hand to where a manager would take them."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pluginhost.events import Events
+from pluginhost.generations import Generation
+from pluginhost.host import PluginHost, Services
+from pluginhost.lifecycle import Handle
+from pluginhost.loading import Loaded
+from pluginhost.survey import Candidate, Distribution
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pluginhost.errors import Finding
+
+CANDIDATE = Candidate("pluginhost.plugins", "some", "zoo_some:New", Distribution("zoo-some", "1.2", "", ""))
+
+
+class Stage:
+    """A handle and what a manager has beside it.
+
+    Attributes:
+        handle: The handle.
+        told: What a manager would have logged.
+        events: The topics and the earlier states of what was told to listeners.
+    """
+
+    def __init__(self, name: str = "some") -> None:
+        self.told: list[Finding] = []
+        self.events: list[tuple[str, object]] = []
+        self._events = Events(self.told.append)
+        self._events.subscribe(lambda event: self.events.append((event.topic, event.fields["before"])), "plugin.")
+        self.handle = Handle(name, CANDIDATE, self._events)
+
+    def generation(self, plugin: object, built_against: str = "", module: str = "zoo_some") -> Generation:
+        """Returns a generation that is not started."""
+        loaded = Loaded(CANDIDATE, ModuleType(module), plugin, [])
+        loaded.built_against = built_against
+        services: Any = Services(None, None, None, frozenset(), self._events, None)  # type: ignore[arg-type]
+        return Generation(self.handle.name, str(self.handle), loaded, PluginHost("group", "some", {}, services))
+
+    def run(self, plugin: object, contracts: Collection[type] = (), **options: Any) -> Handle:
+        """Returns the handle once the plugin runs: also another one, after that before it was stopped."""
+        generation = self.generation(plugin, **options)
+        if self.handle.state in ("stopped", "failed"):
+            self.handle.move("discovered")
+        for state in ("admitted", "loaded", "created"):
+            self.handle.move(state)  # type: ignore[arg-type]
+        generation.start(5)
+        self.handle.begin(generation, contracts)
+        return self.handle
+
+
+def stub_of(plugin: Any, *contracts: type, **options: Any) -> Any:
+    """Returns a stub of a plugin that runs, of all the contracts."""
+    return Stage().run(plugin, contracts, **options).require(contracts[0])

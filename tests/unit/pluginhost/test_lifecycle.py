@@ -1,0 +1,334 @@
+"""A plugin's states: every way from one to the next, walked at random beside a model of them.
+
+What is of the host here is the manager, the runner, the registry, handles, generations and stubs. The survey and the
+import are stood in for, and the thread of a shutdown: they cost a hundred times as much as all of these, and have tests
+of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from pluginhost import (
+    Finding,
+    PluginFactoryError,
+    PluginHostError,
+    PluginManager,
+    PluginsFailed,
+    PluginStopped,
+    generations,
+    loading,
+)
+from pluginhost.lifecycle import TRANSITIONS
+from pluginhost.loading import Loaded
+from pluginhost.survey import Survey
+from standins import Stage
+
+from pluginapi import Event, Greeter, PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pluginhost.survey import Candidate
+
+REQUIRES = {"base": [], "user": ["base"], "last": ["user"], "off": []}
+"""The plugins, and what each requires; `off` is disabled."""
+
+
+class Some(Greeter):
+    lang = "Some"
+
+    def __init__(self, note: Callable[[str], None], faults: set[str]) -> None:
+        self._note, self._faults = note, faults
+        self._step("New")
+
+    def _step(self, name: str) -> None:
+        self._note(name)
+        if name in self._faults:
+            raise ValueError(name)
+
+    def init(self, host: object) -> None:
+        self._step("init")
+
+    def validate(self) -> None:
+        self._step("validate")
+
+    def shutdown(self) -> None:
+        self._step("shutdown")
+
+    def greet(self, name: str) -> str:
+        if name == "wrong":
+            raise PluginError(name)
+        return str({"Ada": 1}[name])
+
+
+class Surveyed(PluginManager):
+    """A manager of registered plugins alone."""
+
+    def survey(self) -> Survey:
+        survey = Survey([], [])
+        for builtin in self.registered.values():
+            builtin.join(survey, self.api)
+        for row in survey:
+            row.enabled = row.name != "off"
+            row.requires = {"plugins": REQUIRES[row.name]} if REQUIRES[row.name] else {}
+        return survey
+
+    def tell(self, finding: Finding) -> None:
+        """What is logged is not looked at here."""
+
+
+def load(
+    candidate: Candidate, contracts: object, known: object, version: object, source: loading.Source, reached: Any
+) -> Loaded:
+    """Stands in for `loading.load`, which looks at the whole process."""
+    reached()
+    try:
+        return Loaded(candidate, ModuleType("zoo"), source.factory(), [])  # type: ignore[misc]
+    except ValueError as exc:
+        raise PluginFactoryError(Finding("factory-failed", str(exc), "none")) from exc
+
+
+class Inline:
+    """Stands in for the thread of a shutdown."""
+
+    def __init__(self, target: Callable[..., object], args: tuple[object, ...], **named: object) -> None:
+        self._run = lambda: target(*args)
+
+    def start(self) -> None:
+        self._run()
+
+    def join(self, seconds: float) -> None:
+        """It has ended."""
+
+    def is_alive(self) -> bool:
+        return False
+
+
+class Model:
+    """What a plugin should be."""
+
+    def __init__(self) -> None:
+        self.state = "discovered"
+        self.error = ""
+        self.faults: set[str] = set()
+        self.handles = 0  # how many were dropped
+        self.stub: object = None
+
+
+class Life(RuleBasedStateMachine):
+    """The manager and a model of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.manager = Surveyed(probe="never", shutdown_timeout=30)
+        self.models = {name: Model() for name in REQUIRES}
+        self.started: list[str] = []
+        self.is_closed = False
+        self.log: list[tuple[str, str]] = []
+        self.expected: list[tuple[str, str]] = []
+        self.seen = dict.fromkeys(REQUIRES, "discovered")
+        self.wrong: list[object] = []
+        self.kept: list[tuple[str, int, Greeter]] = []
+        for name, model in self.models.items():
+            self.manager.register(name, self._factory(name, model))
+        self.manager.subscribe(self._see, "plugin.")
+
+    def _factory(self, name: str, model: Model) -> Callable[[], Some]:
+        return lambda: Some(lambda what: self.log.append((name, what)), model.faults)
+
+    def _see(self, event: Event) -> None:
+        name, before, state = str(event.fields["plugin"]), event.fields["before"], event.topic.removeprefix("plugin.")
+        if before != self.seen[name] or state not in TRANSITIONS[before]:  # type: ignore[index]
+            self.wrong.append(event)
+        self.seen[name] = state
+
+    # The model.
+
+    def _serves(self, name: str, anew: bool = False) -> str:
+        """Returns the code of the error that asking for a plugin raises; empty when it runs."""
+        model = self.models[name]
+        if self.is_closed:
+            return "manager-closed"
+        if anew and model.state in ("stopped", "failed"):
+            model.state = "discovered"
+        if model.state in ("stopped", "failed", "running"):
+            return {"stopped": "plugin-stopped", "failed": model.error, "running": ""}[model.state]
+        if name == "off":
+            model.state = "disabled"
+            return "disabled"
+        if any(self._serves(other) for other in REQUIRES[name]):
+            model.state = "refused"
+            return "requirement-missing"
+        for step in ("New", "init", "validate"):
+            self.expected.append((name, step))
+            if step in model.faults:
+                if step == "validate":
+                    self.expected.append((name, "shutdown"))
+                model.state, model.error = "failed", {"New": "factory-failed"}.get(step, f"{step}-failed")
+                return model.error
+        model.state = "running"
+        self.started.append(name)
+        return ""
+
+    def _stops(self, name: str) -> None:
+        for other in reversed(list(self.started)):
+            if name in REQUIRES[other]:
+                self._stops(other)
+        model = self.models[name]
+        if model.state == "running":
+            self.started.remove(name)
+            self.expected.append((name, "shutdown"))
+            model.state, model.error = ("failed", "shutdown-failed") if "shutdown" in model.faults else ("stopped", "")
+
+    # The steps.
+
+    @rule(name=st.sampled_from(list(REQUIRES)), fault=st.sampled_from(["New", "init", "validate", "shutdown"]))
+    def break_or_mend(self, name: str, fault: str) -> None:
+        self.models[name].faults ^= {fault}
+
+    @rule(name=st.sampled_from(list(REQUIRES)))
+    def get(self, name: str) -> None:
+        code = self._serves(name)
+        stub = self._raises(code, lambda: self.manager.get(name, Greeter))
+        if not code:
+            model = self.models[name]
+            assert model.stub in (None, stub), "a plugin is asked for again, and another object stands for it"
+            model.stub = stub
+            self.kept.append((name, model.handles, stub))
+
+    @rule(name=st.sampled_from(list(REQUIRES)))
+    def start(self, name: str) -> None:
+        self._raises(self._serves(name, anew=True), lambda: self.manager.start(name))
+
+    @rule(name=st.sampled_from(list(REQUIRES)))
+    def stop(self, name: str) -> None:
+        self._stops(name)
+        self.manager.stop(name)
+
+    @rule(name=st.sampled_from(list(REQUIRES)))
+    def unload(self, name: str) -> None:
+        self._stops(name)
+        assert self.manager.unload(name) == []
+        model = self.models[name]
+        model.state, model.error, model.stub = "discovered", "", None
+        model.handles += 1
+        self.seen[name] = "discovered"
+
+    @rule()
+    def load_all(self) -> None:
+        if self.is_closed:
+            return
+        codes = {name: self._serves(name) for name in sorted(REQUIRES) if name != "off"}
+        expected = {name: code for name, code in codes.items() if code not in ("", "plugin-stopped")}
+        errors: dict[str, PluginHostError] = {}
+        try:
+            self.manager.load_all()
+        except PluginsFailed as exc:
+            errors = exc.errors
+        assert {name: error.finding.code for name, error in errors.items()} == expected
+
+    @precondition(lambda self: self.kept)
+    @rule(data=st.data(), what=st.sampled_from(["Ada", "wrong", "Eve"]))
+    def call(self, data: st.DataObject, what: str) -> None:
+        """A stub answers exactly while its plugin runs; of an unloaded one, never again."""
+        name, handles, stub = data.draw(st.sampled_from(self.kept))
+        if self.models[name].state != "running" or self.models[name].handles != handles:
+            self._raises("plugin-stopped", lambda: stub.greet(what))
+        elif what == "wrong":
+            with pytest.raises(PluginError, match="wrong"):
+                stub.greet(what)
+        else:
+            self._raises("call-failed" if what == "Eve" else "", lambda: stub.greet(what))
+
+    @precondition(lambda self: self.log)
+    @rule()
+    def close(self) -> None:
+        self._closes()
+
+    def _closes(self) -> None:
+        for name in reversed(list(self.started)):
+            self._stops(name)
+        self.is_closed = True
+        self.manager.close()
+
+    def _raises(self, code: str, call: Callable[[], Any]) -> Any:
+        """Returns what a call returns, which raises an error of a code, if one is given, and no other."""
+        result, raised = None, ""
+        try:
+            result = call()
+        except PluginHostError as exc:
+            raised = exc.finding.code
+        assert raised == code
+        return result
+
+    @invariant()
+    def events_go_one_of_the_ways_there_are_and_go_on_where_the_last_one_ended(self) -> None:
+        assert not self.wrong
+
+    @invariant()
+    def each_step_of_each_generation_is_taken_once_and_in_order(self) -> None:
+        assert self.log == self.expected
+
+    @invariant()
+    def what_runs_is_what_should(self) -> None:
+        assert list(self.manager.loaded()) == self.started
+        assert self.seen == {name: model.state for name, model in self.models.items()}
+
+    def teardown(self) -> None:
+        self._closes()
+        assert self.log == self.expected
+
+
+def test_ten_thousand_lives_go_as_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hypothesis.stateful import run_state_machine_as_test
+
+    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(generations, "threading", SimpleNamespace(Thread=Inline, enumerate=list))
+    run_state_machine_as_test(
+        Life, settings=settings(max_examples=10_000, stateful_step_count=5, deadline=None, database=None)
+    )
+
+
+@pytest.mark.parametrize("before", TRANSITIONS)
+@pytest.mark.parametrize("state", TRANSITIONS)
+def test_a_handle_goes_the_ways_there_are_and_no_other(before: Any, state: Any) -> None:
+    stage = Stage()
+    stage.handle.state = before
+    if state in TRANSITIONS[before]:
+        stage.handle.move(state)
+        assert stage.events == [(f"plugin.{state}", before)]
+    else:
+        with pytest.raises(AssertionError, match=re.escape(f"from {before} to {state}")):
+            stage.handle.move(state)
+        assert (stage.handle.state, stage.events) == (before, [])
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    reached, todo = set(), ["discovered"]
+    while todo:
+        state: Any = todo.pop()
+        if state not in reached:
+            reached.add(state)
+            todo += TRANSITIONS[state]
+    assert reached == set(TRANSITIONS)
+    assert all(TRANSITIONS.values())
+
+
+def test_a_stub_of_a_stopped_plugin_says_why_it_does_not_run() -> None:
+    class Broken(Some):
+        def shutdown(self) -> None:
+            raise ValueError("broken")
+
+    stage = Stage()
+    stub = stage.run(Broken(lambda what: None, set()), [Greeter]).require(Greeter)
+    [finding] = stage.handle.end(5)
+    assert finding.code == "shutdown-failed"
+    with pytest.raises(PluginStopped, match=r"it is failed: .*shutdown raised ValueError: broken"):
+        stub.greet("Ada")
