@@ -40,7 +40,7 @@ class Stage:
         """Returns a generation that is not started."""
         loaded = Loaded(CANDIDATE, ModuleType(module), plugin, [])
         loaded.built_against = built_against
-        services: Any = Services(None, None, None, frozenset(), self._events, None)  # type: ignore[arg-type]
+        services: Any = Services("some", None, None, None, frozenset(), self._events, None)  # type: ignore[arg-type]
         return Generation(self.handle.name, str(self.handle), loaded, PluginHost("group", "some", {}, services))
 
     def run(self, plugin: object, contracts: Collection[type] = (), **options: Any) -> Handle:

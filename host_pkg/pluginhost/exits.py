@@ -68,16 +68,18 @@ class Guard:
         self.is_of_plugin = is_of_plugin
         self.tell = tell
         self.grace = grace
-        self._claimed: list[threading.Thread] = []
+        self._claimed: list[tuple[threading.Thread, str]] = []
 
-    def claim(self, threads: Iterable[threading.Thread]) -> None:
+    def claim(self, threads: Iterable[threading.Thread], of: str) -> None:
         """These threads are a plugin's, unless they run what is the application's: it may have begun one meanwhile."""
+        _THE_END.come_first()  # before what the plugin registered meanwhile
         alive = set(map(id, threading.enumerate()))
-        self._claimed = [thread for thread in (*self._claimed, *threads) if id(thread) in alive]
+        claimed = [*self._claimed, *((thread, of) for thread in threads)]
+        self._claimed = [(thread, plugin) for thread, plugin in claimed if id(thread) in alive]
 
-    def has_claimed(self, thread: threading.Thread) -> bool:
-        """Returns whether the thread was claimed."""
-        return any(thread is claimed for claimed in self._claimed)
+    def claimed_for(self, thread: threading.Thread) -> str:
+        """Returns the plugin for which the thread was claimed; empty when it was not."""
+        return next((plugin for claimed, plugin in self._claimed if thread is claimed), "")
 
 
 class _End:
@@ -91,6 +93,7 @@ class _End:
         self._due: FrameType | None = None  # what the next signal may break off
         self._was_dropped = False
         self._tries = 0
+        self._broken_off = 0
         self._main = 0
         self._signal: int | None = None
         self._handler_before: object = None
@@ -108,10 +111,18 @@ class _End:
                 # It joins its workers in a function of its own, and what was registered last is called first.
                 import concurrent.futures.thread  # noqa: F401
 
-                getattr(threading, "_register_atexit", atexit.register)(self._begin)
+                self.come_first()
             atexit.register(self._close)
         if _NO_NEW_THREADS:
             self._start()
+
+    def come_first(self) -> None:
+        """Begins with the end before what has been registered up to now; of several beginnings the first counts."""
+        registered = getattr(threading, "_threading_atexits", [])
+        if registered and getattr(registered[-1], "func", None) == self._begin:
+            return
+        with contextlib.suppress(RuntimeError):  # the end has begun
+            getattr(threading, "_register_atexit", atexit.register)(self._begin)
 
     def _start(self) -> None:
         with contextlib.suppress(RuntimeError):  # no threads in this interpreter, or no more of them
@@ -159,13 +170,12 @@ class _End:
 
     def _watch(self) -> None:
         self._begun.wait()
-        grace = self._grace()
         within: FrameType | None = None
         since = 0.0
         while True:
             time.sleep(_POLL)
             hang = self._hang(sys._current_frames().get(self._main))
-            now = time.monotonic()
+            now, grace = time.monotonic(), self._grace()
             if hang is None or hang.within is not within or self._was_dropped:
                 within, since = hang.within if hang else None, now
                 self._was_dropped, self._due, self._tries = False, None, 0
@@ -182,7 +192,8 @@ class _End:
                 self._send()
 
     def _grace(self) -> float:
-        return max(guard.grace for guard in self._guards)
+        """Returns how long the next hang may take: half of what the one before had, so that all have a bound."""
+        return max(guard.grace for guard in self._guards) / float(1 << min(self._broken_off, 5))
 
     def _send(self) -> None:
         if self._signal and self._main:
@@ -202,6 +213,7 @@ class _End:
                 self._tell(
                     hang.guard, f"{hang.what} held up the process's end for {self._grace():g} s: it is broken off"
                 )
+                self._broken_off += 1
             else:
                 _raise_at_next_line(frame)  # it catches everything
             raise _BrokenOff
@@ -234,7 +246,7 @@ class _End:
         return None
 
     def _owner_of(self, thread: threading.Thread) -> Guard | None:
-        claimed = next((guard for guard in self._guards if guard.has_claimed(thread)), None)
+        claimed = next((guard for guard in self._guards if guard.claimed_for(thread)), None)
         stack = _stack_of(thread)
         # While it is read the thread runs on, and a frame that it left knows no longer who called it.
         if not stack or not _is(stack[0], "threading", "_bootstrap"):
@@ -252,6 +264,8 @@ class _End:
         stack = _stack_of(thread)
         at = next(((module, frame) for module, frame in stack if self._owner(module)), stack[-1] if stack else None)
         name = getattr(thread, "_name", "")  # not what a subclass says
+        plugin = next((plugin for guard in self._guards if (plugin := guard.claimed_for(thread))), "")
+        name += plugin and f" of {plugin}"
         return f"{name} (in {at[1].f_code.co_qualname} of {at[0]})" if at else name
 
 
@@ -297,9 +311,12 @@ def _joined() -> list[threading.Thread]:
 
 def _waits(thread: threading.Thread) -> bool:
     try:
-        return not thread.daemon
+        if not thread.daemon:
+            return True
     except Exception:  # a plugin's subclass says anything
         return True
+    stack = _stack_of(thread)  # of a pool the workers are joined even if they are daemons, as a daemon's pool has them
+    return any(_is(entry, "concurrent.futures.thread", "_worker") for entry in stack)
 
 
 def _stack(frame: FrameType | None) -> list[tuple[str, FrameType]]:

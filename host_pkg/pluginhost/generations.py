@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import inspect
 import sys
 import threading
 import time
@@ -17,6 +19,7 @@ from pluginhost.limits import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Final
 
     from pluginhost.host import PluginHost
@@ -33,19 +36,20 @@ class Generation:
 
     Attributes:
         name: The plugin's name.
+        text: The plugin as a message names it.
         loaded: What `loading.load` returned.
         host: What its `init` receives.
-        threads: The threads that were begun while it started or shut down, and that keep the process from ending.
+        threads: The threads that were begun while it started or shut down; also daemons, whose pool the end waits for.
     """
 
-    __slots__ = ("_calls", "_limit", "_text", "host", "loaded", "name", "threads")
+    __slots__ = ("_calls", "_limit", "host", "loaded", "name", "text", "threads")
 
     def __init__(self, name: str, text: str, loaded: Loaded, host: PluginHost) -> None:
         self.name = name
         self.loaded = loaded
         self.host = host
-        self.threads: set[threading.Thread] = set()
-        self._text = text
+        self.threads: list[threading.Thread] = []
+        self.text = text
         self._limit: Limit | None = None
         self._calls: dict[StubClass, Calls] = {}
 
@@ -69,17 +73,17 @@ class Generation:
             return
         # By the slot's descriptor: the class may refuse attributes, or have a `name` of its own.
         pluginapi.Plugin.__dict__["name"].__set__(plugin, self.name)
-        before = set(threading.enumerate())
+        before = threading.enumerate()
         try:
             self._limit = self._find_limit()
             self._call("init", lambda: plugin.init(self.host))
             try:
                 self._call("validate", lambda: plugin.validate())
-            except PluginHostError as exc:
-                self.unwind(exc, seconds)
+            except BaseException as exc:
+                add_to(exc, self.shutdown(seconds))
                 raise
-        except BaseException:
-            self.host.revoke()
+        except BaseException as exc:
+            add_to(exc, self._revoke())
             raise
         finally:
             self._note_threads(before)
@@ -104,24 +108,40 @@ class Generation:
             seconds: The deadline; then the thread is given up.
         """
         error = self._shut_down(seconds) if self.is_plugin else None
-        self.host.revoke()
+        left = self._revoke()
+        if error is None:
+            return left
+        add_to(error, left)
         return error
 
-    def unwind(self, failure: PluginHostError, seconds: float) -> None:
-        """Shuts the plugin down after a failure that came once `init` was through, and adds what went wrong to it."""
-        if error := self.shutdown(seconds):
-            failure.more += (error.finding,)
+    def _revoke(self) -> PluginHostError | None:
+        """Takes back what the plugin was given, and returns what went wrong."""
+        try:
+            self.host.revoke()
+        except Interrupted:
+            raise
+        except BaseException as exc:
+            hint = f"something of it may be left behind; tell the author of {self._of.name}"
+            what = f"what its host gave it was not all taken back: {describe(exc)}"
+            error = PluginHostError(self._finding("shutdown-failed", what, hint))
+            error.__cause__ = exc
+            return error
+        return None
 
     def _shut_down(self, seconds: float) -> PluginHostError | None:
         plugin: Any = self.loaded.plugin
         raised: list[BaseException] = []
-        before = set(threading.enumerate())
+        returned: list[object] = []
+        over = threading.Event()  # and not the thread's own word, which is in the plugin's hands
+        before = threading.enumerate()
 
         def run() -> None:
             try:
-                plugin.shutdown()
+                returned.append(plugin.shutdown())
             except BaseException as exc:
                 raised.append(exc)
+            finally:
+                over.set()
 
         # A daemon, as are the threads that it starts: none of them keeps the process from ending.
         thread = threading.Thread(
@@ -132,12 +152,14 @@ class Generation:
         except RuntimeError:  # while the interpreter ends, where what hangs here is broken off
             run()
         else:
-            thread.join(max(0.0, seconds))
-        self._note_threads(before)
-        if thread.is_alive():
-            return self._late(thread, seconds)
+            if over.wait(max(0.0, seconds)):
+                with contextlib.suppress(RuntimeError):
+                    thread.join(_POLL_SECONDS)
+        self._note_threads([*before, thread])
+        if returned:
+            return None if returned[0] is None else PluginHostError(self._not_none("shutdown", returned[0]))
         if not raised:
-            return None
+            return self._late(thread, seconds)
         if issubclass(type(raised[0]), Interrupted):
             raise raised[0]
         hint = f"what it held may be left behind; tell the author of {self._of.name}"
@@ -147,7 +169,7 @@ class Generation:
 
     def _late(self, thread: threading.Thread, seconds: float) -> PluginHostError:
         frame = sys._current_frames().get(thread.ident or 0)
-        while frame and frame.f_back and frame.f_globals.get("__name__") in sys.stdlib_module_names:
+        while frame and frame.f_back and _is_stdlib(frame):
             frame = frame.f_back
         where = f", in {frame.f_code.co_filename}, line {frame.f_lineno}" if frame else ""
         hint = f"its thread is given up, and ends with the process; tell the author of {self._of.name}"
@@ -159,7 +181,7 @@ class Generation:
         return self.loaded.candidate.distribution
 
     def _finding(self, code: str, what: str, hint: str) -> Finding:
-        return Finding(code, f"{self._text}: {what}", hint, self._of.info)
+        return Finding(code, f"{self.text}: {what}", hint, self._of.info)
 
     def _call(self, name: str, call: Callable[[], object]) -> None:
         """Calls `init` or `validate`, which return nothing."""
@@ -174,13 +196,14 @@ class Generation:
                 finding = cast("PluginHostError", exc).finding
                 why = f"[{finding.code}] {finding.message}"
             raise PluginInitError(self._finding(f"{name}-failed", f"{name} raised {why}", hint)) from exc
-        if returned is None:
-            return
-        if type(returned) is CoroutineType:
-            returned.close()  # else Python complains that nobody awaited it
+        if returned is not None:
+            raise PluginInitError(self._not_none(name, returned))
+
+    def _not_none(self, name: str, returned: object) -> Finding:
+        if type(returned) is CoroutineType and inspect.getcoroutinestate(returned) == inspect.CORO_CREATED:
+            returned.close()  # else Python complains that nobody awaited it; of one that has begun it would run more
         hint = f"its author has {name} raise what is wrong, and return nothing; it is no `async def`"
-        what = f"{name} returned a {identity.class_name(returned)}"
-        raise PluginInitError(self._finding(f"{name}-failed", what, hint))
+        return self._finding(f"{name}-failed", f"{name} returned a {identity.class_name(returned)}", hint)
 
     def _find_limit(self) -> Limit | None:
         classes = map(identity.defined_by, identity.real_mro(self.loaded.plugin))
@@ -241,5 +264,17 @@ class Generation:
         own = [cls for cls in classes if identity.module_of(cls).partition(".")[0] == package]
         return any(name in identity.defined_by(cls) for cls in own)
 
-    def _note_threads(self, before: set[threading.Thread]) -> None:
-        self.threads |= {thread for thread in threading.enumerate() if thread not in before and not thread.daemon}
+    def _note_threads(self, before: list[threading.Thread]) -> None:
+        known = set(map(id, (*before, *self.threads)))  # a plugin's subclass may raise when it is compared, or asked
+        self.threads += [thread for thread in threading.enumerate() if id(thread) not in known]
+
+
+def add_to(exc: BaseException, error: PluginHostError | None) -> None:
+    """Has one error tell of another, too, that came of it."""
+    if error is not None and isinstance(exc, PluginHostError):
+        exc.more += (error.finding, *error.more)
+
+
+def _is_stdlib(frame: FrameType) -> bool:
+    name = dict.get(frame.f_globals, "__name__")  # a plugin's module may have anything there
+    return type(name) is str and name.partition(".")[0] in sys.stdlib_module_names

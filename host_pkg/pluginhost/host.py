@@ -39,6 +39,7 @@ class Services(NamedTuple):
     """What a host does for one plugin.
 
     Attributes:
+        of: What the plugin is, for a message.
         get: Returns another plugin by name and contract.
         all: Returns the other plugins of a contract that have some capabilities.
         load: Returns guests by namespace, configuration and contract, and is told where to leave what undoes it.
@@ -47,6 +48,7 @@ class Services(NamedTuple):
         folder: Returns the folder in which plugins have theirs.
     """
 
+    of: str
     get: Callable[[str, Any], Any]
     all: Callable[[Any, Collection[str]], Any]
     load: Callable[[str, Mapping[str, Mapping[str, object]], Any, Callable[[Callable[[], None]], object]], Any]
@@ -68,7 +70,7 @@ class PluginHost(pluginapi.Host):
         self.undo = contextlib.ExitStack()
         self._group = group
         self._name = name
-        self._config = MappingProxyType(dict(config))
+        self._config = MappingProxyType({key: _copied(value) for key, value in config.items()})
         self._logger = logging.getLogger(f"{group}.{name}")
         self._services: Services | None = services
 
@@ -110,7 +112,8 @@ class PluginHost(pluginapi.Host):
         return found
 
     def subscribe(self, listener: Listener, topic: str = "") -> Callable[[], None]:
-        undo = self._require_open().events.subscribe(listener, topic)
+        services = self._require_open()
+        undo = services.events.subscribe(listener, topic, services.of)
         self.undo.callback(undo)
         return undo
 
@@ -136,3 +139,10 @@ class PluginHost(pluginapi.Host):
             folder = folder / part
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(os.path.abspath(folder))
+
+
+def _copied(value: object) -> object:
+    """Returns lists and tables anew, so that what a plugin changes in them does not stay."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value

@@ -16,6 +16,14 @@ class Interrupted(KeyboardInterrupt):
     """The process really got SIGINT."""
 
 
+def is_persons(exc: BaseException) -> bool:
+    """Returns whether it is a person's Ctrl-C; where these are not told apart, whether it may be."""
+    if issubclass(type(exc), Interrupted) or not issubclass(type(exc), KeyboardInterrupt):
+        return issubclass(type(exc), Interrupted)
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and not getattr(signal.getsignal(signal.SIGINT), "tells_apart", False)
+
+
 @contextlib.contextmanager
 def told_apart() -> Iterator[None]:
     """While it lasts, a SIGINT raises `Interrupted`; outside it is KeyboardInterrupt again.

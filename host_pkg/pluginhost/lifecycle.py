@@ -219,7 +219,8 @@ class Handle:
         self._serving = None
         self.needs = []
         self.move("failed" if error else "stopped", error)
-        return [*([self._not_drained(inside, seconds / 2)] if inside else []), *([error.finding] if error else [])]
+        told = [error.finding, *error.more] if error else []
+        return [self._not_drained(inside, seconds / 2), *told] if inside else told
 
     def __repr__(self) -> str:
         return f"<Handle {self}: {self.state}>"

@@ -452,8 +452,6 @@ class PluginManager:
         if finding not in self._logged:
             self._logged.add(finding)
             logger = logging.getLogger("pluginhost")
-            if not logger.handlers:  # a library prints nothing unless the application sets logging up
-                logger.addHandler(logging.NullHandler())
             level = logging.ERROR if finding.severity == "error" else logging.WARNING
             extra = {"code": finding.code, "stage": finding.stage}
             logger.log(level, "%s", finding, extra=extra)

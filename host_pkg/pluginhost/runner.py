@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import weakref
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import pluginapi
 from pluginhost import dependencies, exits, identity, lifecycle, loading
-from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginRefused
-from pluginhost.generations import Generation
+from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginRefused, PluginRequirementError
+from pluginhost.generations import Generation, add_to
 from pluginhost.host import PluginHost, Services, user_folder
 from pluginhost.interrupts import told_apart
 from pluginhost.registry import Registry
@@ -80,6 +81,9 @@ class Runner:
         self._packages: set[str] = set()
         self._guard: exits.Guard | None = None
         self._deadline: float | None = None
+        logger = logging.getLogger("pluginhost")
+        if not logger.handlers:  # a library prints nothing unless the application sets logging up
+            logger.addHandler(logging.NullHandler())  # now: later it would look like some plugin's doing
 
     def tell(self, finding: Finding) -> None:
         """Tells the manager of what goes wrong."""
@@ -128,6 +132,9 @@ class Runner:
                 continue
             try:
                 handle = self.serve(entry)
+            except PluginRequirementError as exc:
+                self._of.tell(exc.finding)  # that it waits for whoever asks is nowhere else told
+                continue
             except PluginHostError:
                 continue  # logged where it arose
             if handle.implements(contract) and wanted <= handle.capabilities:
@@ -180,7 +187,7 @@ class Runner:
         try:
             handle.begin(generation, contracts.values())
         except PluginHostError as exc:
-            generation.unwind(exc, self._share())
+            add_to(exc, generation.shutdown(self._share()))
             raise
 
     def _admit(self, handle: Handle, entry: Entry, contracts: dict[str, type]) -> None:
@@ -235,7 +242,8 @@ class Runner:
 
     def _host_for(self, handle: Handle, entry: Entry) -> PluginHost:
         def get(name: str, contract: TypeForm[P]) -> P:
-            return handle.use(self._of.handle(name)).require(contract)
+            found = self.registry.by_name().get(name) if self.is_closed else None  # what it uses ends after it
+            return handle.use(found or self._of.handle(name)).require(contract)
 
         def all(contract: TypeForm[P], requires: Collection[str]) -> dict[str, P]:
             found = self.serving(contract, requires, without=handle)
@@ -254,7 +262,9 @@ class Runner:
                 guests[key] = handle.use(self.serve(entry)).require(contract)
             return guests
 
-        services = Services(get, all, load, self._of.offered, self.registry.events, self._of.folder or user_folder)
+        services = Services(
+            str(handle), get, all, load, self._of.offered, self.registry.events, self._of.folder or user_folder
+        )
         return PluginHost(self._of.group, handle.name, entry.config, services)
 
     def stop(self, handle: Handle, ending: tuple[Handle, ...] = (), *, forgets: bool = False) -> None:
@@ -299,8 +309,8 @@ class Runner:
 
     def _claim(self, generation: Generation) -> None:
         """Has the threads that a plugin began, and left, end with the process."""
-        if self._guard and generation.threads:
-            self._guard.claim(generation.threads)
+        if self._guard:
+            self._guard.claim(generation.threads, generation.text)
 
     def _dismiss(self, guest: Handle) -> None:
         """Stops a guest, and forgets it: it was made for one plugin."""

@@ -1,6 +1,6 @@
 """The zoo's table: every bad plugin, how it is made, and what the host says of it.
 
-The families `import` and `new` stand in files of their own.
+The families `import`, `new`, `init`, `shutdown` and `wheels` stand in files of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zoo.site_folder import BAD, SiteFolder
 import pluginapi
 
 Make: TypeAlias = Callable[[SiteFolder], object]
-Family: TypeAlias = Literal["metadata", "names", "pins", "type", "import", "new", "wheels"]
+Family: TypeAlias = Literal["metadata", "names", "pins", "type", "import", "new", "init", "shutdown", "wheels"]
 
 API = Path(pluginapi.__file__).parent
 HEAD = "from pluginapi import Greeter\n"
@@ -45,6 +45,11 @@ class Case:
         probe: When the first load is tried in a process of its own.
         probe_timeout: The probe's deadline in seconds, short where the case waits for it.
         needs: What the system must have: `posix`, or `user` for what root may do.
+        notes: What the plugin writes down with `note`, line by line; `None` when it has no such function.
+        ends: How it comes to its end: `stop`, as an operator has it; `close`, with the manager; `exit`, which is left
+            to the end of the process.
+        shutdown_timeout: The manager's, in seconds; short where the case waits for it.
+        changes: What of the process stays changed, parted by commas: what runs from `init` on may do that.
     """
 
     family: Family
@@ -60,6 +65,10 @@ class Case:
     also: str = ""
     probe: Literal["new", "never"] = "new"
     probe_timeout: float = 20.0
+    notes: tuple[str, ...] | None = None
+    ends: Literal["stop", "close", "exit"] = "close"
+    shutdown_timeout: float = 10.0
+    changes: str = ""
 
     def __str__(self) -> str:
         return f"{self.family}: {self.name}"

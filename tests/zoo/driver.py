@@ -1,6 +1,7 @@
 """Asks the host about one case of the zoo, in a process of its own, and writes down as JSON what it said.
 
-Run as `python driver.py SITE RESULT`. The exit status is 7 when nothing but our errors came out of the host.
+Run as `python driver.py SITE RESULT`. The exit status is 7 when nothing but our errors came out of the host. What it
+logs, and the state that each plugin reaches, stand line by line in the file `log`, up to the end of the process.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from typing import Any
 
 STATUS = 7
 HOSTS_OWN = ("a-good", "z-good")
-
+NOTES_SECONDS = 3
+"""How long is waited for what a plugin's threads note after its shutdown."""
 
 FINDERS = list(sys.meta_path)
 MODULES = dict(sys.modules)
@@ -87,18 +89,20 @@ def posix() -> dict[str, object]:
     }
 
 
-def ask(folder: str, settings: dict[str, Any]) -> dict[str, object]:
+def ask(folder: str, case: dict[str, Any], log: Callable[[str, object], object]) -> dict[str, object]:
     """Returns what the host says of the plugins in a folder, and what those that serve answer."""
+    global manager
     from pluginhost import PluginHostError, PluginManager
 
     from pluginapi import Greeter
 
-    said: dict[str, object] = {"logged": []}
+    said: dict[str, object] = {}
     root = logging.getLogger("pluginhost")
-    root.addFilter(lambda record: bool(said["logged"].append(record.args[0].to_dict())) or True)  # type: ignore
+    root.addFilter(lambda record: bool(log("finding", record.args[0].to_dict())))  # type: ignore
     before = process()
-    started = time.monotonic()
-    manager = PluginManager(**settings)
+    started, clock = time.monotonic(), time.monotonic
+    manager = PluginManager(**case["settings"])
+    manager.subscribe(lambda event: log("state", [event.fields["plugin"], event.topic]), "plugin.")
     said["first"] = manager.get("a-good", Greeter).greet("Ada")
     survey = manager.survey()
     said["survey_seconds"] = time.monotonic() - started
@@ -117,15 +121,28 @@ def ask(folder: str, settings: dict[str, Any]) -> dict[str, object]:
         except PluginHostError as exc:
             str(exc)
             said["errors"].append([finding.to_dict() for finding in (exc.finding, *exc.more)])
+    if case["ends"] == "stop":
+        manager.stop("bad")
     said["last"] = manager.get("z-good", Greeter).greet("Ada")
     said["again"] = manager.get("a-good", Greeter).greet("Ada")
     said["all"] = sorted(set(manager.all(Greeter)) & set(HOSTS_OWN))
-    manager.close()
+    begun = clock()
+    if case["ends"] != "exit":
+        manager.close()
+    said["close_seconds"] = clock() - begun
+    wait_for_notes(Path(folder, "notes"), case["notes"])
     after = process()
     before["path"] += [entry for entry in survey.path if entry in after["path"]]  # what the host itself adds
     said["changed"] = [name for name in before if before[name] != after[name]]
-    said["seconds"] = time.monotonic() - started
+    said["seconds"] = clock() - started
     return said
+
+
+def wait_for_notes(path: Path, lines: int) -> None:
+    """Returns once a plugin has written down what it should, or after some time."""
+    deadline = time.monotonic() + NOTES_SECONDS
+    while lines and time.monotonic() < deadline and (not path.exists() or len(path.read_bytes().splitlines()) < lines):
+        time.sleep(0.01)
 
 
 def main(folder: str, result: str) -> int:
@@ -136,8 +153,9 @@ def main(folder: str, result: str) -> int:
     exec(case["code"], {"sys": sys, "os": os, "Path": Path})
     write = Path.write_text  # what a plugin may have put in its place by then is not used
     dumps, format_exc = json.dumps, traceback.format_exc
+    out = Path(folder, "log").open("ab", buffering=0)  # noqa: SIM115 - to the end of the process
     try:
-        said = ask(folder, case["settings"])
+        said = ask(folder, case, lambda kind, what: out.write(dumps({kind: what}).encode() + b"\n"))
     except BaseException:
         said = {"uncoded": format_exc()[-6000:]}
     write(Path(result), dumps(said))

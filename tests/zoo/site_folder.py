@@ -47,6 +47,7 @@ class SiteFolder:
         path: Further entries for the driver's path.
         code: What the driver executes before it asks the host, for what no file can hold.
         plugin_dirs: Folders of wheels that the driver's manager is given.
+        plugins: The settings of plugins that it is given, by name.
     """
 
     def __init__(self, template: Path, root: Path) -> None:
@@ -55,6 +56,7 @@ class SiteFolder:
         self.path: list[str] = []
         self.code = ""
         self.plugin_dirs: list[str] = []
+        self.plugins: dict[str, dict[str, object]] = {}
 
     @property
     def manifest(self) -> Path:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import unicodedata
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 from forge import Forge, obey_signals
 from pluginhost.catalogue import CODES
-from zoo import cases, factories, imports
+from zoo import cases, factories, imports, inits, shutdowns
 from zoo.cases import Case
 from zoo.deeds import HANG
 from zoo.driver import HOSTS_OWN, STATUS
@@ -31,14 +32,18 @@ if TYPE_CHECKING:
 
     Done: TypeAlias = "Future[subprocess.CompletedProcess[bytes]]"
 
-ALL_CASES = [*cases.CASES, *imports.CASES, *factories.CASES, *WHEEL_CASES]
+ALL_CASES = [*cases.CASES, *imports.CASES, *factories.CASES, *inits.CASES, *shutdowns.CASES, *WHEEL_CASES]
 DRIVER = Path(__file__).with_name("driver.py")
 LIMIT = 4096
 """Bytes of a finding at most."""
-WRITTEN = ("cache", "result.json", "out", "err", "site/__pycache__")
+WRITTEN = ("cache", "result.json", "log", "out", "err", "site/__pycache__")
 """What may be written: the index and the store, what the driver says, what Python compiles."""
 SECONDS = 30
 """What a case may take, on a busy machine; most take half a second."""
+SLACK = 3
+"""Seconds beyond a deadline, on a busy machine."""
+END_SECONDS = 8
+"""What may lie between the driver's last line and the end of its process."""
 
 
 @pytest.fixture(scope="session")
@@ -49,15 +54,18 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
     specs = [getattr(item, "callspec", None) for item in request.session.items]
     wanted = [spec.params["case"] for spec in specs if spec and isinstance(spec.params.get("case"), Case)]
     known = verdicts(template, base / "good")
-    with ThreadPoolExecutor(os.cpu_count()) as busy, ThreadPoolExecutor(4) as waiting:
+    with ThreadPoolExecutor(os.cpu_count()) as busy, ThreadPoolExecutor(6) as waiting:
         yield {
-            case: (waiting if case.probe_timeout == HANG else busy).submit(
-                run, case, template, base / str(number), known
-            )
+            case: (waiting if waits(case) else busy).submit(run, case, template, base / str(number), known)
             for number, case in enumerate(wanted)
         }
         busy.shutdown(cancel_futures=True)
         waiting.shutdown(cancel_futures=True)
+
+
+def waits(case: Case) -> bool:
+    """Returns whether a case spends its time on a deadline, and not on the processor."""
+    return case.probe_timeout == HANG or case.code.endswith("-timeout") or case.code == "exit-held"
 
 
 def verdicts(template: Path, folder: Path) -> Path:
@@ -79,8 +87,20 @@ def run(case: Case, template: Path, folder: Path, known: Path | None) -> subproc
     case.make(site)
     if known:
         shutil.copytree(known, folder / "cache" / "pluginhost")
-    settings = {"probe": case.probe, "probe_timeout": case.probe_timeout, "plugin_dirs": site.plugin_dirs}
-    folder.joinpath("case.json").write_text(json.dumps({"path": site.path, "code": site.code, "settings": settings}))
+    told = {
+        "path": site.path,
+        "code": site.code,
+        "ends": case.ends,
+        "notes": len(case.notes or ()) if case.ends != "exit" else 0,
+        "settings": {
+            "probe": case.probe,
+            "probe_timeout": case.probe_timeout,
+            "shutdown_timeout": case.shutdown_timeout,
+            "plugin_dirs": site.plugin_dirs,
+            "plugins": site.plugins,
+        },
+    }
+    folder.joinpath("case.json").write_text(json.dumps(told))
     result = folder / "result.json"
     before = _all(folder)
     # Files, since what a plugin starts and leaves would hold a pipe open; a session, since it may signal its own group.
@@ -106,7 +126,14 @@ def run(case: Case, template: Path, folder: Path, known: Path | None) -> subproc
             with contextlib.suppress(OSError):
                 os.killpg(driver.pid, signal.SIGKILL) if os.name == "posix" else driver.kill()
             driver.wait()
+    ended = time.time()
     said = json.loads(result.read_bytes()) if result.exists() else {}
+    said["end_seconds"] = ended - result.stat().st_mtime if said else 0.0
+    log = [json.loads(line) for line in folder.joinpath("log").read_bytes().splitlines()] if said else []
+    said["logged"] = [line["finding"] for line in log if "finding" in line]
+    said["states"] = dict(line["state"] for line in log if "state" in line)
+    notes = folder / "notes"
+    said["notes"] = notes.read_text().splitlines() if notes.exists() else []
     written = sorted(str(path.relative_to(folder)) for path in _all(folder) - before)
     said["written"] = [path for path in written if not path.startswith(WRITTEN)]
     done = subprocess.CompletedProcess(
@@ -134,8 +161,10 @@ def test_a_bad_plugin_costs_itself_alone(case: Case, zoo: dict[Case, Done]) -> N
     said = json.loads(done.stdout)
     assert "uncoded" not in said, said["uncoded"]
     assert done.returncode == STATUS, done.stderr.decode("utf-8", "replace")[-2000:]
-    # The interpreter prints what a plugin's own thread or exit function raises, and the host nothing.
-    own = re.findall(rb"(Exception in thread|Exception ignored in atexit).*\nTraceback", done.stderr)
+    # The interpreter prints what a plugin's own thread, exit function or `__del__` raises, and the host nothing.
+    own = re.findall(
+        rb"(?:Exception in thread|Exception ignored in).*\nTraceback|Traceback.*\n.*weakref.py", done.stderr
+    )
     assert done.stderr.count(b"Traceback") == len(own)
 
     if case.family == "wheels":
@@ -145,7 +174,13 @@ def test_a_bad_plugin_costs_itself_alone(case: Case, zoo: dict[Case, Done]) -> N
     assert said["good"] == {"a-good": ["ready"], "z-good": ["ready"]}
     assert [said["first"], said["last"], said["again"]] == ["good Ada"] * 3
     assert said["all"] == ["a-good", "z-good"]
-    assert said["changed"] == [], "the process is as it was"
+    assert {said["states"].get(name) for name in HOSTS_OWN} == {"plugin.stopped"}, "both were shut down"
+    assert ", ".join(said["changed"]) == case.changes, "the process is as it was"
+
+    # It came to its end in time, and was shut down as often as it should.
+    assert said["close_seconds"] < case.shutdown_timeout + SLACK
+    if case.family in ("init", "shutdown"):
+        assert said["end_seconds"] < END_SECONDS
 
     # The bad one is refused, fails or serves as it should; the code tells why.
     told = [*said["findings"]]
@@ -153,7 +188,7 @@ def test_a_bad_plugin_costs_itself_alone(case: Case, zoo: dict[Case, Done]) -> N
         told += row["findings"]
     if said["rows"] and all(row["state"] == "ready" for row in said["rows"]):
         told += [finding for findings in said["errors"] for finding in findings]
-        if not said["errors"]:
+        if not said["errors"] or case.family in ("init", "shutdown"):
             told += [finding for finding in said["logged"] if finding not in told]
     codes = Counter(finding["code"] for finding in told)
     assert set(codes) - set(case.also.split()) == ({case.code} if case.code else set()), told
@@ -167,6 +202,8 @@ def test_a_bad_plugin_costs_itself_alone(case: Case, zoo: dict[Case, Done]) -> N
         assert first["stage"] == case.stage
         known = first["message"].replace("_", "-").lower()
         assert [part for part in case.known if part.replace("_", "-").lower() not in known] == [], first["message"]
+    if case.notes is not None:
+        assert tuple(said["notes"]) == case.notes
 
 
 def check_finding(finding: dict[str, Any]) -> None:

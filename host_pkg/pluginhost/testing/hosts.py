@@ -60,7 +60,7 @@ class FakeHost(PluginHost):
         self._folder = Folder(folder)  # held beyond `revoke`
         self._plugins = dict(plugins or {})
         offered = settings.capabilities(capabilities)
-        services = Services(self._get, self._all, self._load, offered, events, self._folder)
+        services = Services(name, self._get, self._all, self._load, offered, events, self._folder)
         super().__init__(_GROUP, name, config or {}, services)
 
     def _get(self, name: str, contract: TypeForm[P]) -> P:

@@ -83,7 +83,11 @@ def run(
 
 HANGS = {
     "a thread in its own function": ("the_plugin.start()", 1, "thread stuck (in hang of the_plugin)"),
-    "a claimed thread in C": ("made.claim([the_plugin.start(time.sleep, 60)])", 1, "thread stuck (in Thread.run of"),
+    "a claimed thread in C": (
+        "made.claim([the_plugin.start(time.sleep, 60)], 'some 1.0')",
+        1,
+        "thread stuck of some 1.0 (in Thread.run of",
+    ),
     "a worker of an executor": ("the_plugin.ThreadPoolExecutor().submit(the_plugin.hang)", 1, "in hang of the_plugin"),
     "an atexit function that sleeps": ("atexit.register(the_plugin.hang)", 1, "function hang of the_plugin"),
     "a thread of a class that lies": ("the_plugin.Worker().start()", 1, "(in Worker.run of the_plugin)"),
@@ -167,7 +171,7 @@ def test_a_plugins_thread_that_ends_when_it_is_shut_down_is_not_broken_off(tmp_p
     after = """
         made.closes = stop.set
         the_plugin.start(stop.wait)
-        made.claim(threading.enumerate()[1:])
+        made.claim(threading.enumerate()[1:], "some 1.0")
         threading.Thread(target=time.sleep, args=[0.5]).start()
         threading.Thread(target=lambda: threading.main_thread().join()).start()
     """
@@ -239,7 +243,7 @@ def test_what_fails_while_plugins_are_shut_down_keeps_no_thread_from_being_joine
     after = """
         made.closes = lambda: 1 / 0
         thread = threading.Thread(target=lambda: (threading.main_thread().join(), print("joined")))
-        made.claim([thread])
+        made.claim([thread], "some 1.0")
         thread.start()
     """
     out, err = run(tmp_path, after)

@@ -42,8 +42,8 @@ def test_imports_point_down() -> None:
     floors = [
         {"catalogue"},
         {"errors"},
-        {"watched"},
-        {"archives", "config", "events", "exits", "index", "interrupts", "leaks", "limits", "metadata", "process"},
+        {"interrupts", "watched"},
+        {"archives", "config", "events", "exits", "index", "leaks", "limits", "metadata", "process"},
         {"survey"},
         {"discovery", "searchpath", "symbols", "verdicts"},
         {"copies", "identity", "names", "requirements"},
