@@ -38,7 +38,8 @@ class Stage:
 
     def generation(self, plugin: object, built_against: str = "", module: str = "zoo_some") -> Generation:
         """Returns a generation that is not started."""
-        loaded = Loaded(CANDIDATE, ModuleType(module), plugin, [])
+        candidate = Candidate(CANDIDATE.group, CANDIDATE.name, f"{module}:New", CANDIDATE.distribution)
+        loaded = Loaded(candidate, ModuleType(module), plugin, [])
         loaded.built_against = built_against
         services: Any = Services("some", None, None, None, frozenset(), self._events, None)  # type: ignore[arg-type]
         return Generation(self.handle.name, str(self.handle), loaded, PluginHost("group", "some", {}, services))

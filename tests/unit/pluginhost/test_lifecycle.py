@@ -8,6 +8,7 @@ of their own.
 from __future__ import annotations
 
 import re
+import threading
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -290,7 +291,7 @@ def test_ten_thousand_lives_go_as_the_model_says(monkeypatch: pytest.MonkeyPatch
     from hypothesis.stateful import run_state_machine_as_test
 
     monkeypatch.setattr(loading, "load", load)
-    monkeypatch.setattr(generations, "threading", SimpleNamespace(Thread=Inline, enumerate=list))
+    monkeypatch.setattr(generations, "threading", SimpleNamespace(Thread=Inline, Event=threading.Event, enumerate=list))
     run_state_machine_as_test(
         Life, settings=settings(max_examples=10_000, stateful_step_count=5, deadline=None, database=None)
     )

@@ -558,13 +558,13 @@ def test_a_coroutine_is_one_and_is_counted_until_it_ends() -> None:
         assert await stub.ask() == "what?"
         task = asyncio.ensure_future(stub.ask("wait"))
         await plugin.entered.wait()
-        assert calls_of(stub).inside == 1
+        assert len(calls_of(stub).inside) == 1
         plugin.go_on.set()
         assert await task == "wait"
-        assert calls_of(stub).inside == 0
+        assert len(calls_of(stub).inside) == 0
         with pytest.raises(PluginCallError, match="ask raised ValueError: raise"):
             await stub.ask("raise")
-        assert calls_of(stub).inside == 0
+        assert len(calls_of(stub).inside) == 0
 
     asyncio.run(run())
 
@@ -578,7 +578,7 @@ def test_a_cancelled_coroutine_is_cancelled_and_nobodys_failure() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert calls_of(stub).inside == 0
+        assert len(calls_of(stub).inside) == 0
 
     asyncio.run(run())
 
@@ -591,15 +591,15 @@ def test_an_asynchronous_generator_is_counted_from_its_first_item_to_its_end() -
         assert [number async for number in stub.count(3)] == [0, 1, 2]
         assert plugin.closed == [3]
         items = stub.count(to=5)
-        assert calls_of(stub).inside == 0
+        assert len(calls_of(stub).inside) == 0
         assert await anext(items) == 0
-        assert calls_of(stub).inside == 1
+        assert len(calls_of(stub).inside) == 1
         await items.aclose()
         assert plugin.closed == [3, 5]
-        assert calls_of(stub).inside == 0
+        assert len(calls_of(stub).inside) == 0
         with pytest.raises(PluginCallError, match="count raised ValueError: 2"):
             [number async for number in stub.count(2)]
-        assert calls_of(stub).inside == 0
+        assert len(calls_of(stub).inside) == 0
 
     asyncio.run(run())
 
@@ -671,7 +671,7 @@ def test_what_is_not_the_plugins_failure_passes_as_it_is(error: BaseException, c
     with pytest.raises(type(error)) as caught:
         call(stub)
     assert caught.value is error
-    assert calls_of(stub).inside == 0
+    assert len(calls_of(stub).inside) == 0
 
 
 @pytest.mark.parametrize(("call", "name"), [(lambda stub: stub.fail(), "fail"), (read, "value"), (write, "value")])
@@ -689,7 +689,7 @@ def test_any_other_error_names_plugin_version_and_method(
     assert caught.value.__cause__ is error
     assert caught.value.finding.code == "call-failed"
     assert f"some (zoo-some 1.2): {name} raised {type(error).__name__}" in caught.value.finding.message
-    assert calls_of(stub).inside == 0
+    assert len(calls_of(stub).inside) == 0
 
 
 def test_another_plugins_failure_passes_through_and_names_that_one() -> None:
@@ -788,7 +788,7 @@ def test_any_signature_forwards_what_a_direct_call_gets(
     stub = stub_of(plugin, contract)
     for args, named in arguments:
         assert outcome(stub.method, args, named) == outcome(plugin.method, args, named), (signature, args, named)
-    assert calls_of(stub).inside == 0
+    assert len(calls_of(stub).inside) == 0
 
 
 # Ends that come at the worst moment.
@@ -819,7 +819,7 @@ def test_a_plugin_that_stops_between_a_calls_look_and_its_entry_is_not_called() 
     stage = Stage()
     stub: Any = stage.run(WideOne(), [Wide]).require(Wide)
     with pytest.raises(PluginStopped):
-        at_line("_calls.enter(None)", lambda: stage.handle.end(5), lambda: stub.plain(1, 2))
+        at_line("_inside.append(None)", lambda: stage.handle.end(5), lambda: stub.plain(1, 2))
 
 
 def test_a_plugin_that_is_started_anew_meanwhile_is_called_as_what_it_is_now() -> None:
@@ -831,8 +831,8 @@ def test_a_plugin_that_is_started_anew_meanwhile_is_called_as_what_it_is_now() -
         stage.run(second, [Wide])
         second.at = 7
 
-    assert at_line("_calls.enter(None)", renew, lambda: stub.level) == 7
-    assert calls_of(stub).inside == 0
+    assert at_line("_inside.append(None)", renew, lambda: stub.level) == 7
+    assert len(calls_of(stub).inside) == 0
 
 
 def test_a_plugin_is_not_shut_down_under_a_call_that_has_entered() -> None:
@@ -942,4 +942,4 @@ def test_eight_threads_leave_no_call_counted() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert calls_of(stub).inside == 0
+    assert len(calls_of(stub).inside) == 0
