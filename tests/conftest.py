@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluginhost
 import pytest
@@ -27,6 +27,20 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def zoo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Any, Any]]:
+    """The outcomes of the zoo's cases, which run from the session's beginning on, beside the other tests."""
+    items = [item for item in request.session.items if item.path.name == "test_zoo.py"]
+    wanted = [item.callspec.params["case"] for item in items if hasattr(item, "callspec")]
+    if not wanted:
+        yield {}
+        return
+    from zoo import keeper  # other runs do without
+
+    with keeper.running(wanted, tmp_path_factory.mktemp("zoo")) as outcomes:
+        yield outcomes
 
 
 @pytest.fixture

@@ -1,0 +1,139 @@
+"""Runs the cases of the zoo, each in a process of its own, beside the tests that come before them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from forge import Forge, obey_signals
+from zoo.cases import Case
+from zoo.deeds import HANG
+from zoo.driver import HOSTS_OWN
+from zoo.site_folder import SiteFolder, install_template
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    Done: TypeAlias = "Future[subprocess.CompletedProcess[bytes]]"
+
+DRIVER = Path(__file__).with_name("driver.py")
+WRITTEN = ("cache", "result.json", "log", "out", "err", "site/__pycache__")
+"""What may be written: the index and the store, what the driver says, what Python compiles."""
+SECONDS = 30
+"""What a case may take, on a busy machine; most take half a second."""
+
+
+@contextlib.contextmanager
+def running(wanted: Collection[Case], folder: Path) -> Iterator[dict[Case, Done]]:
+    """Yields what will be the outcome of each case; a few run at a time."""
+    template = install_template(Forge(folder))
+    base = folder / "zoo"
+    base.mkdir()
+    known = verdicts(template, base / "good")
+    with ThreadPoolExecutor(os.cpu_count()) as busy, ThreadPoolExecutor(6) as waiting:
+        yield {
+            case: (waiting if waits(case) else busy).submit(run, case, template, base / str(number), known)
+            for number, case in enumerate(wanted)
+        }
+        busy.shutdown(cancel_futures=True)
+        waiting.shutdown(cancel_futures=True)
+
+
+def waits(case: Case) -> bool:
+    """Returns whether a case spends its time on a deadline, and not on the processor."""
+    return case.probe_timeout == HANG or case.code.endswith("-timeout") or case.code == "exit-held"
+
+
+def verdicts(template: Path, folder: Path) -> Path:
+    """Returns a cache folder in which the verdicts of both good plugins' first loads are known, and nothing else."""
+    run(Case("metadata", "no bad plugin", lambda site: shutil.rmtree(site.info)), template, folder, None)
+    cache = folder.with_name("known")
+    cache.mkdir()
+    for verdict in folder.glob("cache/pluginhost/*.verdict"):
+        shutil.copy2(verdict, cache)
+    shutil.rmtree(folder)
+    assert len(list(cache.iterdir())) >= len(HOSTS_OWN), "beside them are those of the environment"
+    return cache
+
+
+def run(case: Case, template: Path, folder: Path, known: Path | None) -> subprocess.CompletedProcess[bytes]:
+    """Returns the finished driver over a case's own site folder; what it wrote stands in `stdout`."""
+    folder.mkdir()
+    site = SiteFolder(template, folder / "site")
+    case.make(site)
+    if known:
+        shutil.copytree(known, folder / "cache" / "pluginhost")
+    told = {
+        "path": site.path,
+        "code": site.code,
+        "ends": case.ends,
+        "notes": len(case.notes or ()) if case.ends != "exit" else 0,
+        "settings": {
+            "probe": case.probe,
+            "probe_timeout": case.probe_timeout,
+            "shutdown_timeout": case.shutdown_timeout,
+            "plugin_dirs": site.plugin_dirs,
+            "plugins": site.plugins,
+        },
+    }
+    folder.joinpath("case.json").write_text(json.dumps(told))
+    result = folder / "result.json"
+    before = _all(folder)
+    # Files, since what a plugin starts and leaves would hold a pipe open; a session, since it may signal its own group.
+    with folder.joinpath("out").open("wb") as out, folder.joinpath("err").open("wb") as err:
+        driver = subprocess.Popen(
+            [sys.executable, "-I", str(DRIVER), str(folder), str(result)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            cwd=folder,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(folder),
+                "XDG_CACHE_HOME": str(folder / "cache"),
+                "LC_ALL": "C.UTF-8",
+            },
+            start_new_session=True,
+            preexec_fn=_give_way,
+        )
+        try:
+            status = driver.wait(SECONDS)
+        finally:
+            with contextlib.suppress(OSError):
+                os.killpg(driver.pid, signal.SIGKILL) if os.name == "posix" else driver.kill()
+            driver.wait()
+    ended = time.time()
+    said = json.loads(result.read_bytes()) if result.exists() else {}
+    said["end_seconds"] = ended - result.stat().st_mtime if said else 0.0
+    log = [json.loads(line) for line in folder.joinpath("log").read_bytes().splitlines()] if said else []
+    said["logged"] = [line["finding"] for line in log if "finding" in line]
+    said["states"] = dict(line["state"] for line in log if "state" in line)
+    notes = folder / "notes"
+    said["notes"] = notes.read_text().splitlines() if notes.exists() else []
+    written = sorted(str(path.relative_to(folder)) for path in _all(folder) - before)
+    said["written"] = [path for path in written if not path.startswith(WRITTEN)]
+    done = subprocess.CompletedProcess(
+        driver.args, status, json.dumps(said).encode(), folder.joinpath("err").read_bytes()
+    )
+    if known:
+        shutil.rmtree(folder, ignore_errors=True)
+    return done
+
+
+def _give_way() -> None:
+    """Leaves the processor to the tests that run meanwhile."""
+    obey_signals()
+    os.nice(5)
+
+
+def _all(folder: Path) -> set[Path]:
+    return {Path(where, name) for where, folders, files in os.walk(folder) for name in (*folders, *files)}
