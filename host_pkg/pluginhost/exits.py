@@ -34,7 +34,7 @@ _NO_NEW_THREADS: Final = (3, 12) <= sys.version_info < (3, 12, 2)
 """Whether Python refuses to start a thread as soon as its end begins, rather than once the threads are joined."""
 
 
-class _BrokenOff(BaseException):
+class BrokenOff(BaseException):
     """What a plugin did in the process's end took too long."""
 
 
@@ -131,10 +131,13 @@ class _End:
     def _begin(self) -> None:
         if self._process != os.getpid() or self._begun.is_set():
             return  # a child of fork: the plugins are its parent's, and multiprocessing ends it without atexit
+        if threading.current_thread() is threading.main_thread():
+            self._arm()  # before the plugins' shutdown, which may run in this very thread
         if not any(self._is_busy_application(thread) for thread in _joined()):
             self._close()
-        if threading.current_thread() is not threading.main_thread():
-            return
+
+    def _arm(self) -> None:
+        """Begins to watch the main thread."""
         if hasattr(signal, "pthread_kill"):
             try:
                 self._handler_before = signal.signal(signal.SIGURG, self._on_signal)
@@ -147,7 +150,7 @@ class _End:
         unraisable_before = sys.unraisablehook
 
         def unraisable(what: sys.UnraisableHookArgs) -> None:
-            if what.exc_type is _BrokenOff:
+            if what.exc_type is BrokenOff:
                 self._was_dropped = True
             else:
                 unraisable_before(what)
@@ -216,7 +219,7 @@ class _End:
                 self._broken_off += 1
             else:
                 _raise_at_next_line(frame)  # it catches everything
-            raise _BrokenOff
+            raise BrokenOff
 
     def _tell(self, guard: Guard, text: str) -> None:
         with contextlib.suppress(BaseException):  # of the application; it must not change how the process ends
@@ -286,7 +289,7 @@ def _raise_at_next_line(frame: FrameType | None) -> None:
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         if event == "line":
-            raise _BrokenOff
+            raise BrokenOff
         return trace
 
     while frame is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pluginapi
 from pluginhost import identity
 from pluginhost.errors import Finding, PluginCallError, PluginHostError, PluginInitError, PluginTypeError, describe
+from pluginhost.exits import BrokenOff
 from pluginhost.interrupts import Interrupted
 from pluginhost.limits import Limit
 
@@ -158,7 +159,7 @@ class Generation:
         self._note_threads([*before, thread])
         if returned:
             return None if returned[0] is None else PluginHostError(self._not_none("shutdown", returned[0]))
-        if not raised:
+        if not raised or issubclass(type(raised[0]), BrokenOff):
             return self._late(thread, seconds)
         if issubclass(type(raised[0]), Interrupted):
             raise raised[0]

@@ -239,7 +239,7 @@ for _title, _deed in {
         ends(f"validate fails and leaves {_title}", life(_deed, "raise ValueError('no')"), "validate-failed", also="exit-held", stage="init", serves=False)  # fmt: skip
 ends("shutdown is left to the end", life(), "", ends="exit")
 ends("shutdown is left to the end, and raises", life(shutdown="raise SystemExit(3)"), "shutdown-failed", ends="exit", known=("zoo-bad", "1.2.3"))  # fmt: skip
-ends("shutdown is left to the end, and hangs", life(shutdown="time.sleep(3_600)"), "shutdown-timeout", ends="exit", known=("zoo-bad", "1.2.3"), shutdown_timeout=HANG)  # fmt: skip
+ends("shutdown is left to the end, and hangs", life(shutdown="time.sleep(3_600)"), "shutdown-timeout", ends="exit", known=("zoo-bad", "1.2.3"), shutdown_timeout=HANG, also="exit-held")  # fmt: skip
 ends("shutdown ends its thread, when it is left to the end", life("t = threading.Thread(target=ended.wait, daemon=False)\nt.start()", shutdown="ended.set()", head="ended = threading.Event()"), "", ends="exit")  # fmt: skip
 ends("shutdown ends its pool, when it is left to the end", life("import concurrent.futures\nself.pool = concurrent.futures.ThreadPoolExecutor(1)\nself.pool.submit(ended.wait)", shutdown="ended.set()\nself.pool.shutdown()", head="ended = threading.Event()"), "", ends="exit")  # fmt: skip
 for _title, _deed in {
@@ -247,10 +247,10 @@ for _title, _deed in {
     "spins": "while True: pass",
     "catches all and sleeps": "while True:\n        try: time.sleep(3_600)\n        except Exception: pass",
     "waits for a lock": "threading.Event().wait()",
-    "joins its daemon": "t = threading.Thread(target=time.sleep, args=(3_600,), daemon=True)\n    t.start()\n    t.join()",
 }.items():
     _function = f"def sleeps():\n    {_deed}\n"
     ends(f"an exit function {_title}", life(f"import atexit\n{_function}atexit.register(sleeps)"))
+ends("an exit function joins a daemon", life("import atexit\nt = threading.Thread(target=time.sleep, args=(3_600,), daemon=True)\nt.start()\ndef sleeps(): t.join()\natexit.register(sleeps)"))  # fmt: skip
 ends("an exit function that nobody closed before sleeps", life(f"import atexit\n{_FOREVER}atexit.register(sleeps)"), ends="exit")  # fmt: skip
 ends("five exit functions sleep", life(f"import atexit\n{_FOREVER}for _ in range(5): atexit.register(sleeps)"), told=5)
 ends("a finalizer sleeps at the end", life(f"import weakref\n{_FOREVER}weakref.finalize(Bad, sleeps)"))

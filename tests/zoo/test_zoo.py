@@ -43,7 +43,7 @@ def test_a_bad_plugin_costs_itself_alone(case: Case, zoo: dict[Case, Done]) -> N
     assert done.returncode == STATUS, done.stderr.decode("utf-8", "replace")[-2000:]
     # The interpreter prints what a plugin's own thread, exit function or `__del__` raises, and the host nothing.
     own = re.findall(
-        rb"(?:Exception in thread|Exception ignored in).*\nTraceback|Traceback.*\n.*weakref.py", done.stderr
+        rb"(?:Exception in thread|Exception ignored (?:in|on)).*\nTraceback|Traceback.*\n.*weakref.py", done.stderr
     )
     assert done.stderr.count(b"Traceback") == len(own)
 
