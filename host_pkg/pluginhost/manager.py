@@ -273,7 +273,7 @@ class PluginManager:
         self._runner.serve(self.entry(name), anew=True)
 
     def stop(self, name: str) -> None:
-        """Stops a plugin, and before it those that use it; what fails is logged. It stays so until `start`.
+        """Stops a plugin that runs, and before it those that use it; what fails is logged. It stays so until `start`.
 
         Calls that are inside may end; stubs refuse others with `PluginStopped` until it is started again.
 
