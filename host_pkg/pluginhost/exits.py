@@ -13,6 +13,7 @@ Plugins are shut down when the end begins, or as soon as the application's own t
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import os
@@ -125,8 +126,9 @@ class _End:
             getattr(threading, "_register_atexit", atexit.register)(self._begin)
 
     def _start(self) -> None:
+        # Not as a `Thread`: where it must begin early, it is none of those that an application counts.
         with contextlib.suppress(RuntimeError):  # no threads in this interpreter, or no more of them
-            threading.Thread(target=self._watch, name="pluginhost-end", daemon=True).start()
+            _thread.start_new_thread(self._watch, ())
 
     def _begin(self) -> None:
         if self._process != os.getpid() or self._begun.is_set():

@@ -132,7 +132,8 @@ def first_load(
     try:
         last = process.last_answer(started + seconds)
         is_done = last is not None and last.is_last
-        has_ended = process.wait(min(_END_SECONDS, seconds) if is_done else 0.05)
+        left = max(0.05, started + seconds - time.monotonic())  # it may be silent, and not at its end yet
+        has_ended = process.wait(min(_END_SECONDS, seconds) if is_done else left)
     finally:
         process.kill()
     if last is None:

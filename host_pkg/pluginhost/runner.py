@@ -295,7 +295,7 @@ class Runner:
         """Has the process's end not held up by a plugin, from before its import on."""
         if not self._builtin(candidate):
             self._packages.add(loading.own_package(candidate.module))
-        if self._guard is None:
+        if self._guard is None and not _is_thrown_away():
             runner, seconds, packages = weakref.ref(self), self._of.shutdown_timeout, self._packages
 
             def close() -> None:
@@ -322,7 +322,7 @@ class Runner:
     def _probed(self, row: Row, wanted: Collection[str]) -> list[Finding]:
         """Returns what a plugin's first load, in a process that may be lost, tells of it."""
         # A plugin that has a host of its own would be loaded by the throw-away process of a throw-away process.
-        if self._of.probe == "never" or "pluginhost.throwaway" in "".join(sys.orig_argv[-1:]):
+        if self._of.probe == "never" or _is_thrown_away():
             return []
         from pluginhost import verdicts
 
@@ -334,6 +334,11 @@ class Runner:
             found = probe.verdict(row.candidate, made_of, self._of.api, wanted, seconds=self._of.probe_timeout)
         verdicts.require_harmless(found)
         return found
+
+
+def _is_thrown_away() -> bool:
+    """Returns whether this is the process of a first load: its end is watched from outside."""
+    return "pluginhost.throwaway" in "".join(sys.orig_argv[-1:])
 
 
 def _tell_of_end(runner: weakref.ref[Runner], text: str) -> None:
