@@ -50,7 +50,7 @@ REMOVED = "find_distributions"  # of PathFinder: `importlib_metadata` takes it o
 
 
 class Exits:
-    """The exit functions that others than the standard library register."""
+    """The exit functions that others than the standard library and the host itself register."""
 
     def __init__(self) -> None:
         self.functions: list[object] = []
@@ -59,7 +59,7 @@ class Exits:
 
     def register(self, function: Callable[..., object], *args: object, **options: object) -> object:
         modules = sys._getframe(1).f_globals.get("__name__"), getattr(function, "__module__", None)
-        if any(str(name).partition(".")[0] not in sys.stdlib_module_names for name in modules):
+        if any(str(name).partition(".")[0] not in {*sys.stdlib_module_names, "pluginhost"} for name in modules):
             self.functions.append(function)
         return self._register(function, *args, **options)
 
