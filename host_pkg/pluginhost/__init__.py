@@ -9,15 +9,15 @@ runner         registry, registered          the road to a plugin that runs, and
 lifecycle      dependencies, unloading       its states; what it requires; how it is dropped
 generations    stubs, limits                 init, calls, shutdown; what stands for it; how many calls at once
 host           probe, throwaway, verdicts    what `init` receives; a first load in a process to be lost
+               leaks                         who holds a class that should be gone
 loading        admission                     import, New(), assert the type; may it run
                installs, searchpath, sources what the doctor looks at besides
 plugin_dirs    store, wheels                 folders of wheels; what is unpacked; what a wheel file must be
 identity       copies, names, requirements   one copy of the API; what admission checks
 discovery      symbols                       what is installed; what a module offers
-survey                                       distributions, candidates, rows
+survey         events                        distributions, candidates, rows; who is told of what happens
 index          metadata, archives            the cache; the files that are read
-process        interrupts, config, events    what plugins must leave alone; Ctrl-C; the settings; who is told
-               exits, leaks                  the end of the process; who holds a class
+process        interrupts, config, exits     what plugins must leave alone; Ctrl-C; the settings; the process's end
 watched                                      what that is, and how it is put back
 errors         catalogue                     what goes wrong, and every code
 ```

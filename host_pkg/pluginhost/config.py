@@ -62,11 +62,11 @@ def folders(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
         ConfigurationError: It is one path instead of several, or not a path.
     """
     if isinstance(paths, (str, bytes, os.PathLike)):
-        raise _wrong(f"plugin_dirs is {paths!r}", f"write a list: plugin_dirs=[{paths!r}]")
+        raise wrong(f"plugin_dirs is {paths!r}", f"write a list: plugin_dirs=[{paths!r}]")
     try:
         return [os.fsdecode(path) for path in paths]
     except TypeError as exc:
-        raise _wrong(f"plugin_dirs is {paths!r}: {exc}", "write a list of paths") from exc
+        raise wrong(f"plugin_dirs is {paths!r}: {exc}", "write a list of paths") from exc
 
 
 def plugin_settings(plugins: Mapping[str, Mapping[str, object]]) -> dict[str, PluginSettings]:
@@ -100,7 +100,7 @@ def capabilities(names: Collection[str]) -> frozenset[str]:
         ConfigurationError: It is one text instead of several, or not of text.
     """
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise _wrong(f"capabilities is {names!r}", 'write a set of texts, such as {"streaming"}')
+        raise wrong(f"capabilities is {names!r}", 'write a set of texts, such as {"streaming"}')
     return frozenset(names)
 
 
@@ -111,12 +111,12 @@ def require_seconds(name: str, seconds: float) -> None:
         ConfigurationError: It is not more than nothing and less than a day's.
     """
     if not isinstance(seconds, int | float) or not 0 < seconds < 86_400:
-        raise _wrong(f"{name} is {seconds!r}", "write seconds, more than 0 and less than a day's")
+        raise wrong(f"{name} is {seconds!r}", "write seconds, more than 0 and less than a day's")
 
 
 def name_taken(path: str, name: str) -> ConfigurationError:
     """Returns the error that a name is another plugin's."""
-    return _wrong(f"{path}: there is a plugin called {name!r} already", "choose another name")
+    return wrong(f"{path}: there is a plugin called {name!r} already", "choose another name")
 
 
 def require_probe(when: str, seconds: float) -> None:
@@ -126,18 +126,18 @@ def require_probe(when: str, seconds: float) -> None:
         ConfigurationError: `when` is none of the three words, or the time is none.
     """
     if when not in PROBE:
-        raise _wrong(f"probe is {when!r}", f"write {', '.join(PROBE)}")
+        raise wrong(f"probe is {when!r}", f"write {', '.join(PROBE)}")
     require_seconds("probe_timeout", seconds)
 
 
 def _instance(name: str, settings: dict[str, object]) -> InstanceSettings:
     path = f"instances.{name}"
     if not (name.isascii() and name.replace("-", "").replace("_", "").replace(".", "").isalnum()):
-        raise _wrong(f"{path[:100]!a} is not a name", "use ASCII letters, digits, `-`, `_` and dots")
+        raise wrong(f"{path[:100]!a} is not a name", "use ASCII letters, digits, `-`, `_` and dots")
     if not isinstance(plugin := settings.pop("plugin", None), str):
-        raise _wrong(f"{path}.plugin is {plugin!r}", "write the name of the plugin that it is an instance of")
+        raise wrong(f"{path}.plugin is {plugin!r}", "write the name of the plugin that it is an instance of")
     if "distribution" in settings:
-        raise _wrong(f"{path}.distribution is not a setting", f'write plugin = "{plugin}@{settings["distribution"]}"')
+        raise wrong(f"{path}.distribution is not a setting", f'write plugin = "{plugin}@{settings["distribution"]}"')
     common = _settings(path, settings)
     return InstanceSettings(plugin, common.enabled, common.config)
 
@@ -145,17 +145,18 @@ def _instance(name: str, settings: dict[str, object]) -> InstanceSettings:
 def _settings(path: str, settings: Mapping[str, object]) -> PluginSettings:
     for key in settings:
         if key not in PluginSettings.__slots__:
-            raise _wrong(f"{path}.{key} is not a setting", f"a plugin has: {', '.join(PluginSettings.__slots__)}")
+            raise wrong(f"{path}.{key} is not a setting", f"a plugin has: {', '.join(PluginSettings.__slots__)}")
     enabled, config = settings.get("enabled", True), settings.get("config", {})
     if not isinstance(enabled, bool):
-        raise _wrong(f"{path}.enabled is {enabled!r}", "write true or false")
+        raise wrong(f"{path}.enabled is {enabled!r}", "write true or false")
     if not isinstance(config, dict):
-        raise _wrong(f"{path}.config is {config!r}", "write a table")
+        raise wrong(f"{path}.config is {config!r}", "write a table")
     distribution = settings.get("distribution", "")
     if not isinstance(distribution, str):
-        raise _wrong(f"{path}.distribution is {distribution!r}", "write the name of a distribution")
+        raise wrong(f"{path}.distribution is {distribution!r}", "write the name of a distribution")
     return PluginSettings(enabled, config, distribution)
 
 
-def _wrong(message: str, hint: str) -> ConfigurationError:
+def wrong(message: str, hint: str) -> ConfigurationError:
+    """Returns the error that what was set, or asked for, is not possible."""
     return ConfigurationError(Finding("configuration-wrong", message, hint))

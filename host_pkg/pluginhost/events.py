@@ -6,7 +6,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from pluginapi import Event
-from pluginhost.errors import ConfigurationError, Finding, describe
+from pluginhost.config import wrong
+from pluginhost.errors import Finding, describe
 from pluginhost.interrupts import is_persons
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Events:
         """
         _require_text("subscribe", topic)
         if not callable(listener):
-            raise _wrong("subscribe", "the listener cannot be called", "give a function of one argument")
+            raise wrong("subscribe: the listener cannot be called", "give a function of one argument")
         entry = topic, listener, of
 
         def undo() -> None:
@@ -76,8 +77,4 @@ class Events:
 
 def _require_text(what: str, topic: object) -> None:
     if type(topic) is not str:  # a subclass may raise wherever it is compared
-        raise _wrong(what, "the topic is no text", "give a text, such as `plugin.`")
-
-
-def _wrong(what: str, message: str, hint: str) -> ConfigurationError:
-    return ConfigurationError(Finding("configuration-wrong", f"{what}: {message}", hint))
+        raise wrong(f"{what}: the topic is no text", "give a text, such as `plugin.`")

@@ -324,12 +324,17 @@ def _waits(thread: threading.Thread) -> bool:
     return any(_is(entry, "concurrent.futures.thread", "_worker") for entry in stack)
 
 
+def module_of(frame: FrameType) -> str:
+    """Returns the name of the module whose code a frame runs; a plugin's may have anything there, and then nothing."""
+    name = dict.get(frame.f_globals, "__name__")
+    return name if type(name) is str else ""
+
+
 def _stack(frame: FrameType | None) -> list[tuple[str, FrameType]]:
     """Returns each frame with its module's name, the outermost first."""
     stack = []
     while frame is not None:
-        name = dict.get(frame.f_globals, "__name__")
-        stack.append((name if type(name) is str else "", frame))
+        stack.append((module_of(frame), frame))
         frame = frame.f_back
     return stack[::-1]
 

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pluginapi
 from pluginhost import identity
 from pluginhost.errors import Finding, PluginCallError, PluginHostError, PluginInitError, PluginTypeError, describe
-from pluginhost.exits import BrokenOff
+from pluginhost.exits import BrokenOff, module_of
 from pluginhost.interrupts import Interrupted
 from pluginhost.limits import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import Final
 
     from pluginhost.host import PluginHost
@@ -170,7 +169,7 @@ class Generation:
 
     def _late(self, thread: threading.Thread, seconds: float) -> PluginHostError:
         frame = sys._current_frames().get(thread.ident or 0)
-        while frame and frame.f_back and _is_stdlib(frame):
+        while frame and frame.f_back and module_of(frame).partition(".")[0] in sys.stdlib_module_names:
             frame = frame.f_back
         where = f", in {frame.f_code.co_filename}, line {frame.f_lineno}" if frame else ""
         hint = f"its thread is given up, and ends with the process; tell the author of {self._of.name}"
@@ -274,8 +273,3 @@ def add_to(exc: BaseException, error: PluginHostError | None) -> None:
     """Has one error tell of another, too, that came of it."""
     if error is not None and isinstance(exc, PluginHostError):
         exc.more += (error.finding, *error.more)
-
-
-def _is_stdlib(frame: FrameType) -> bool:
-    name = dict.get(frame.f_globals, "__name__")  # a plugin's module may have anything there
-    return type(name) is str and name.partition(".")[0] in sys.stdlib_module_names

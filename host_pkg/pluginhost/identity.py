@@ -41,9 +41,9 @@ def real_mro(obj: object) -> tuple[type, ...]:
     return mro
 
 
-def defined_by(cls: type) -> Mapping[str, object]:
+def defined_by(cls: type) -> Mapping[str, typing.Any]:
     """Returns what a class itself defines, past what its metaclass may say."""
-    names: Mapping[str, object] = _VARS.__get__(cls)
+    names: Mapping[str, typing.Any] = _VARS.__get__(cls)
     return names
 
 

@@ -15,6 +15,7 @@ import types
 from typing import TYPE_CHECKING, Any, Final
 
 from pluginhost.errors import escape
+from pluginhost.identity import defined_by, real_mro
 
 if TYPE_CHECKING:
     import weakref
@@ -33,8 +34,6 @@ _MARK: Final = object()
 """What holds it is of this search."""
 
 _NAME: Final = type.__dict__["__name__"]
-_MRO: Final = type.__dict__["__mro__"]
-_NAMESPACE: Final = type.__dict__["__dict__"]
 _MODULE: Final = type.__dict__["__module__"]  # each past what a metaclass may say
 _SPACE: Final = vars(types.ModuleType)["__dict__"]
 _DESCRIPTORS: Final = (types.MemberDescriptorType, types.GetSetDescriptorType)
@@ -135,7 +134,7 @@ class _Search:
 
     def _running(self) -> Iterator[str]:
         """Yields the functions of the class, and of its module if that is gone, in which a thread is."""
-        functions = [_function(part) for part in _namespace(self._objects[self._root]).values()]
+        functions = [_function(part) for part in defined_by(self._objects[self._root]).values()]
         codes = {id(function.__code__) for function in functions if function}
         spaces = {id(function.__globals__) for function in functions if function} - self._modules.keys()
         for thread, frame in _frames():
@@ -211,16 +210,16 @@ def _step(before: Any, holder: Any, held: Any) -> str:
 def _owns(holder: Any, namespace: Any) -> bool:
     """Returns whether it is the holder's `__dict__`."""
     if issubclass(type(holder), type):
-        return any(each is namespace for each in gc.get_referents(_namespace(holder)))
+        return any(each is namespace for each in gc.get_referents(defined_by(holder)))
     return namespace is _dict_of(holder)
 
 
 def _attributes(holder: Any) -> Iterator[tuple[str, Any]]:
     """Yields the attributes that can be read without running what is not Python's own."""
-    own = _namespace(holder) if issubclass(type(holder), type) else _dict_of(holder) or {}
+    own = defined_by(holder) if issubclass(type(holder), type) else _dict_of(holder) or {}
     yield from own.items()
-    for base in _MRO.__get__(type(holder)):
-        for name, value in _namespace(base).items():
+    for base in real_mro(holder):
+        for name, value in defined_by(base).items():
             if type(value) is _DESCRIPTORS[0] or (type(value) in _DESCRIPTORS and any(base is each for each in _SHOWN)):
                 with contextlib.suppress(AttributeError, ValueError):  # a slot or a cell that is empty
                     yield name, value.__get__(holder)
@@ -228,16 +227,11 @@ def _attributes(holder: Any) -> Iterator[tuple[str, Any]]:
 
 def _dict_of(holder: Any) -> dict[str, Any] | None:
     """Returns an object's `__dict__`, unless its class says by code of its own what that is."""
-    for base in _MRO.__get__(type(holder)):
-        if (described := _namespace(base).get("__dict__")) is not None:
+    for base in real_mro(holder):
+        if (described := defined_by(base).get("__dict__")) is not None:
             own = described.__get__(holder) if type(described) in _DESCRIPTORS else None
             return own if type(own) is dict else None
     return None
-
-
-def _namespace(cls: type) -> types.MappingProxyType[str, Any]:
-    namespace: types.MappingProxyType[str, Any] = _NAMESPACE.__get__(cls)
-    return namespace
 
 
 def _function(part: Any) -> types.FunctionType | None:

@@ -55,12 +55,13 @@ class Handle:
         error: Why it is refused or failed; `None` in every other state.
         generation: How many times it has come to run.
         needs: The handles of the plugins that it uses, which end after it.
+        serving: The generation that calls go to; `None` while it does not run.
         last_class: The class of what its factory last returned; it does not hold it.
     """
 
     __slots__ = (
-        "__weakref__", "_events", "_lock", "_serving", "_stubs",
-        "candidate", "error", "generation", "last_class", "name", "needs", "state",
+        "__weakref__", "_events", "_lock", "_stubs",
+        "candidate", "error", "generation", "last_class", "name", "needs", "serving", "state",
     )  # fmt: skip
 
     def __init__(self, name: str, candidate: Candidate, events: Events) -> None:
@@ -73,7 +74,7 @@ class Handle:
         self.last_class: weakref.ref[type] | None = None
         self._events = events
         self._lock = threading.Lock()
-        self._serving: Generation | None = None
+        self.serving: Generation | None = None
         # The first is that of all its contracts. Replaced and never changed: others may be reading it.
         self._stubs: dict[stubs.StubClass, pluginapi.Plugin] = {}
 
@@ -89,17 +90,12 @@ class Handle:
     @property
     def capabilities(self) -> frozenset[str]:
         """What it says it can do beyond its contracts; nothing while it does not run."""
-        return self._serving.loaded.capabilities if self._serving else frozenset()
-
-    @property
-    def serving(self) -> Generation | None:
-        """The generation that calls go to; `None` while it does not run."""
-        return self._serving
+        return self.serving.loaded.capabilities if self.serving else frozenset()
 
     def implements(self, contract: TypeForm[P]) -> bool:
         """Returns whether the plugin runs and its class derives from a contract."""
         wanted = identity.contract_class(contract)
-        return self._serving is not None and identity.is_a(self._serving.loaded.plugin, wanted)
+        return self.serving is not None and identity.is_a(self.serving.loaded.plugin, wanted)
 
     def require(self, contract: TypeForm[P]) -> P:
         """Returns what stands for the plugin as a contract: the same object as long as its contracts stay.
@@ -185,7 +181,7 @@ class Handle:
             for kind, stub in self._stubs.items():
                 if all(identity.is_a(plugin, contract) for contract in kind.contracts):
                     stubs.swap(stub, generation.calls(kind))
-            self._serving = generation
+            self.serving = generation
             self.last_class = weakref.ref(type(plugin))
             self.generation += 1
         self.move("running")
@@ -199,7 +195,7 @@ class Handle:
         Returns:
             What went wrong on the way; the plugin is stopped or failed all the same.
         """
-        generation = self._serving
+        generation = self.serving
         assert generation is not None
         try:
             self.move("draining")
@@ -212,11 +208,11 @@ class Handle:
             finally:  # Ctrl-C ends the waiting
                 error = generation.shutdown(deadline - time.monotonic())
         except BaseException:  # Ctrl-C: its end has begun, and no second one begins
-            self._serving = None
+            self.serving = None
             self.needs = []
             self.give_up(None)
             raise
-        self._serving = None
+        self.serving = None
         self.needs = []
         self.move("failed" if error else "stopped", error)
         told = [error.finding, *error.more] if error else []
@@ -229,9 +225,9 @@ class Handle:
         return str(self.candidate) if self.name == self.candidate.name else f"{self.name}, {self.candidate}"
 
     def _running(self) -> Loaded:
-        if self._serving is None:
+        if self.serving is None:
             self._refuse()
-        return cast("Generation", self._serving).loaded
+        return cast("Generation", self.serving).loaded
 
     def _refuse(self, *args: Any, **named: Any) -> Any:
         why = f": {self.error.finding.message}" if self.error else ""
@@ -240,7 +236,7 @@ class Handle:
 
     def _stub_of_more(self, contract: type) -> pluginapi.Plugin:
         """Returns a stub of a contract that is none of the API's own."""
-        generation = cast("Generation", self._serving)
+        generation = cast("Generation", self.serving)
         package = self.candidate.module.partition(".")[0]
         if self.candidate.distribution.info and contract.__module__.partition(".")[0] == package:
             raise PluginTypeError(

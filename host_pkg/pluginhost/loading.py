@@ -98,7 +98,7 @@ def load(
     """
     source = source or Source()
     state, api, modules = ProcessState(), identity.HeldApi(known), Modules()
-    extensions = _Extensions(candidate, modules, source.factory, reached)
+    extensions = _Extensions(_AdmittedEntryPoint(candidate, modules, source.factory, reached))
     replaced = [name for name in modules.changed if api.has(name)]
     findings = _restored(candidate, state, set(modules.changed) - set(replaced))
     try:
@@ -155,19 +155,12 @@ class _Extensions(NamedExtensionManager[Any]):
     import.
     """
 
-    def __init__(
-        self,
-        candidate: Candidate,
-        modules: Modules,
-        factory: Callable[[], object] | None,
-        reached: Callable[[], None],
-    ) -> None:
-        self._candidate = candidate
-        self._entry_point = _AdmittedEntryPoint(candidate, modules, factory, reached)
+    def __init__(self, entry_point: _AdmittedEntryPoint) -> None:
+        self._entry_point = entry_point
         self._failure: BaseException | None = None
         super().__init__(
-            candidate.group,
-            [candidate.name],
+            entry_point.group,
+            [entry_point.name],
             invoke_on_load=True,
             on_load_failure_callback=type(self)._failed,
             on_missing_entrypoints_callback=None,  # it would log what the manager logs, without code or hint
@@ -286,7 +279,7 @@ def _import(candidate: Candidate, modules: Modules) -> ModuleType:
         raise
     except ModuleNotFoundError as exc:
         name = vars(ImportError)["name"].__get__(exc)  # past what the exception's class may say
-        own = type(name) is str and f"{candidate.module}.".startswith(f"{name}.")
+        own = type(name) is str and is_within(candidate.module, name)
         if not own:
             raise PluginImportError(_raised("import-failed", candidate, f"import {candidate.module}", exc)) from exc
         raise PluginImportError(
@@ -348,16 +341,21 @@ def forget(candidate: Candidate, others: Iterable[Candidate]) -> list[str]:
         others: Those that are held.
     """
     own = own_package(candidate.module)
-    sharing = [str(other) for other in others if f"{other.module}.".startswith(f"{own}.")]
+    sharing = [str(other) for other in others if is_within(other.module, own)]
     if not sharing:
         with SERIAL:
-            for name in [name for name in sys.modules if f"{name}.".startswith(f"{own}.")]:
+            for name in [name for name in sys.modules if is_within(name, own)]:
                 del sys.modules[name]
             parent, _, child = own.rpartition(".")
             if parent in sys.modules:
                 vars(sys.modules[parent]).pop(child, None)
             importlib.invalidate_caches()
     return sharing
+
+
+def is_within(module: str, package: str) -> bool:
+    """Returns whether a module is a package or stands in it."""
+    return f"{module}.".startswith(f"{package}.")
 
 
 def own_package(module: str) -> str:

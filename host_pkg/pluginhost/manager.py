@@ -355,7 +355,7 @@ class PluginManager:
             runner = self._runner_made
             self._is_closed = True
         if runner:
-            runner.close(self.shutdown_timeout)
+            runner.close()
 
     def __enter__(self) -> "Self":
         return self

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pluginhost import identity, names
-from pluginhost.errors import ConfigurationError, Finding
+from pluginhost.config import wrong
+from pluginhost.errors import Finding
 from pluginhost.survey import Candidate, Distribution, Row
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ class Registered:
         self.factory = factory
         self._capabilities = sorted(capabilities)
         for finding in names.check_name(self.candidate):
-            raise ConfigurationError(Finding("configuration-wrong", f"register: {finding.message}", finding.hint))
+            raise wrong(f"register: {finding.message}", finding.hint)
         if not callable(factory):
             message = f"register: the factory of {name!r} is a {identity.class_name(factory)}, which cannot be called"
-            raise ConfigurationError(Finding("configuration-wrong", message, "give its class, or a function"))
+            raise wrong(message, "give its class, or a function")
 
     def join(self, survey: Survey, api: str | None) -> None:
         """Adds the plugin's row to a survey; installed ones of the same name are refused from there on."""

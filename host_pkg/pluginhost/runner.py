@@ -85,10 +85,6 @@ class Runner:
         if not logger.handlers:  # a library prints nothing unless the application sets logging up
             logger.addHandler(logging.NullHandler())  # now: later it would look like some plugin's doing
 
-    def tell(self, finding: Finding) -> None:
-        """Tells the manager of what goes wrong."""
-        self._of.tell(finding)
-
     def require_open(self) -> None:
         """Returns if plugins may be started.
 
@@ -98,20 +94,19 @@ class Runner:
         if self.is_closed:
             raise ManagerClosed(Finding("manager-closed", "the manager has shut down", "make a new PluginManager"))
 
-    def close(self, seconds: float) -> None:
-        """Stops what runs, in the reverse order of its start, and starts nothing any more.
-
-        Args:
-            seconds: The deadline. Each may take half of what is left, so that one that hangs leaves some to the others.
-        """
+    def close(self) -> None:
+        """Stops what runs within `shutdown_timeout`, in the reverse order of its start, and starts nothing any more."""
         self.is_closed = True
-        self._deadline = time.monotonic() + seconds
+        self._deadline = time.monotonic() + self._of.shutdown_timeout
         with told_apart():
             for handle in reversed(self.registry.started()):
                 self.stop(handle)
 
     def _share(self) -> float:
-        """Returns the seconds that the end of one plugin may take: half of what is left for all of them."""
+        """Returns the seconds that the end of one plugin may take.
+
+        It is half of what is left for all of them, so that one that hangs leaves some to the others.
+        """
         left = self._of.shutdown_timeout if self._deadline is None else self._deadline - time.monotonic()
         return max(0.0, left) / 2
 
@@ -281,7 +276,7 @@ class Runner:
         with self.registry.turn(handle, self._share()) as got_it:
             if got_it and (generation := handle.serving):
                 for finding in handle.end(self._share()):
-                    self.tell(finding)
+                    self._of.tell(finding)
                 self._claim(generation)
             if got_it and forgets:
                 self.registry.drop(handle)
@@ -296,16 +291,21 @@ class Runner:
         if not self._builtin(candidate):
             self._packages.add(loading.own_package(candidate.module))
         if self._guard is None and not _is_thrown_away():
-            runner, seconds, packages = weakref.ref(self), self._of.shutdown_timeout, self._packages
+            runner, packages = weakref.ref(self), self._packages  # the guard outlives both, and holds none
 
             def close() -> None:
                 if (found := runner()) is not None:
-                    found.close(seconds)
+                    found.close()
 
             def is_of_plugin(module: str) -> bool:
-                return any(f"{module}.".startswith(f"{package}.") for package in list(packages))
+                return any(loading.is_within(module, package) for package in list(packages))
 
-            self._guard = exits.guard(close, is_of_plugin, partial(_tell_of_end, runner))
+            def tell(text: str) -> None:
+                if (found := runner()) is not None:
+                    hint = "a plugin ends its threads in `shutdown`; tell its author"
+                    found._of.tell(Finding("exit-held", text, hint))
+
+            self._guard = exits.guard(close, is_of_plugin, tell)
 
     def _claim(self, generation: Generation) -> None:
         """Has the threads that a plugin began, and left, end with the process."""
@@ -317,7 +317,7 @@ class Runner:
         try:
             self.stop(guest, forgets=True)
         except PluginHostError as exc:  # it stops at this very moment, and waits for this thread
-            self.tell(exc.finding)
+            self._of.tell(exc.finding)
 
     def _probed(self, row: Row, wanted: Collection[str]) -> list[Finding]:
         """Returns what a plugin's first load, in a process that may be lost, tells of it."""
@@ -339,8 +339,3 @@ class Runner:
 def _is_thrown_away() -> bool:
     """Returns whether this is the process of a first load: its end is watched from outside."""
     return "pluginhost.throwaway" in "".join(sys.orig_argv[-1:])
-
-
-def _tell_of_end(runner: weakref.ref[Runner], text: str) -> None:
-    if (found := runner()) is not None:
-        found.tell(Finding("exit-held", text, "a plugin ends its threads in `shutdown`; tell its author"))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluginapi
 from pluginhost.catalogue import CODES
+from pluginhost.config import wrong
 from pluginhost.errors import (
-    ConfigurationError,
     Finding,
     PluginFactoryError,
     PluginHostError,
@@ -99,9 +99,7 @@ class FakeLoader:
         """
         if code not in CAN_FAIL:
             hint = f"add a class that does so, or choose one of {', '.join(sorted(CAN_FAIL))}"
-            raise ConfigurationError(
-                Finding("configuration-wrong", f"fail: no plugin fails to start with {code!r}", hint)
-            )
+            raise wrong(f"fail: no plugin fails to start with {code!r}", hint)
         self._codes[name] = code
         self._added.setdefault(name, (_make_nothing, ()))
 
