@@ -43,7 +43,7 @@ def test_imports_point_down() -> None:
         {"catalogue"},
         {"errors"},
         {"interrupts", "watched"},
-        {"archives", "config", "exits", "index", "limits", "metadata", "process"},
+        {"archives", "config", "settings", "exits", "index", "limits", "metadata", "process"},
         {"events", "survey"},
         {"discovery", "searchpath", "symbols", "verdicts"},
         {"copies", "identity", "names", "requirements"},
