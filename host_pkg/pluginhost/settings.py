@@ -10,7 +10,7 @@ When: TypeAlias = Literal["never", "new", "always"]
 """When a plugin's first load is tried in a process that may be lost."""
 
 OnTimeout: TypeAlias = Literal["report", "abandon"]
-"""What becomes of a call whose time is over: it is told and waited for, or the caller gets an error and it is given up."""
+"""What becomes of a call whose time is over: it is told and waited for, or its caller gets an error on time."""
 
 
 class Range(NamedTuple):
