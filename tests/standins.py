@@ -10,6 +10,7 @@ from pluginhost.generations import Generation
 from pluginhost.host import PluginHost, Services
 from pluginhost.lifecycle import Handle
 from pluginhost.loading import Loaded
+from pluginhost.settings import PluginSettings
 from pluginhost.survey import Candidate, Distribution
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class Stage:
         loaded = Loaded(candidate, ModuleType(module), plugin, [])
         loaded.built_against = built_against
         services: Any = Services("some", None, None, None, frozenset(), self._events, None)  # type: ignore[arg-type]
-        return Generation(self.handle.name, str(self.handle), loaded, PluginHost("group", "some", {}, services))
+        return Generation(
+            self.handle.name, str(self.handle), loaded, PluginHost("group", "some", {}, services), PluginSettings()
+        )
 
     def run(self, plugin: object, contracts: Collection[type] = (), **options: Any) -> Handle:
         """Returns the handle once the plugin runs: also another one, after that before it was stopped."""

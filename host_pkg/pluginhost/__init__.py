@@ -14,12 +14,12 @@ loading        admission                     import, New(), assert the type; may
                installs, searchpath, sources what the doctor looks at besides
 plugin_dirs    store, wheels                 folders of wheels; what is unpacked; what a wheel file must be
 identity       copies, names, requirements   one copy of the API; what admission checks
-discovery      symbols                       what is installed; what a module offers
+discovery      symbols, entries              what is installed; what a module offers; what goes by a name
 survey         events                        distributions, candidates, rows; who is told of what happens
 index          metadata, archives            the cache; the files that are read
 process        interrupts, config, exits     what plugins must leave alone; Ctrl-C; the settings; the process's end
 watched                                      what that is, and how it is put back
-errors         catalogue                     what goes wrong, and every code
+errors         catalogue, settings           what goes wrong, and every code; what may be set
 ```
 
 PYTEST_DONT_REWRITE: pytest, for which `testing` has a plugin, would warn of a host that was imported before pytest.

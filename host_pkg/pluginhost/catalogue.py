@@ -295,7 +295,19 @@ CODES: Final = {
         "admission",
         "The settings switch the plugin off.",
         "`enabled` is false in the plugin's settings.",
-        "Set it to true.",
+        "`pluginhost enable NAME` sets it to true in the configuration file; an application may set it by argument.",
+    ),
+    "not-allowed": _error(
+        "admission",
+        "The plugin is not among those that the settings allow.",
+        "`allow` names the plugins that may run, and this one is not named.",
+        "Add it to `allow`, by its name or as `NAME@DISTRIBUTION`, or leave `allow` out: then all may run.",
+    ),
+    "safe-mode": _error(
+        "admission",
+        "No installed plugin is started in safe mode.",
+        "`safe_mode` is true, so that an application can be mended that a plugin has broken.",
+        "Find the broken plugin with `pluginhost doctor --load`, disable or uninstall it, and leave safe mode.",
     ),
     # loading
     "module-missing": _error(

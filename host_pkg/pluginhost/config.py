@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
-from pluginhost.errors import ConfigurationError, Finding
+from pluginhost.errors import wrong
+from pluginhost.settings import Configuration, InstanceSettings, PluginSettings
 
 # `typing` is not imported on the road of a survey; type checkers know this name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from typing import Literal, TypeAlias
+    from typing import Any, Literal, TypeAlias
 
     When: TypeAlias = Literal["never", "new", "always"]
 
@@ -19,40 +20,16 @@ PROBE = ("never", "new", "always")
 """When a plugin's first load is tried in a process that may be lost."""
 
 
-class PluginSettings:
-    """What is set for one plugin.
-
-    Attributes:
-        enabled: Whether the plugin may run.
-        distribution: Which distribution's plugin is meant, where several share the name; empty when any.
-        config: What the plugin's `init` finds in `host.config`.
-    """
-
-    __slots__ = ("config", "distribution", "enabled")
-
-    def __init__(
-        self, enabled: bool = True, config: Mapping[str, object] | None = None, distribution: str = ""
-    ) -> None:
-        self.enabled = enabled
-        self.distribution = distribution
-        self.config = config or {}
-
-
-class InstanceSettings:
-    """What is set for one instance of a plugin.
-
-    Attributes:
-        plugin: Which plugin it is an instance of, as `get` takes its name.
-        enabled: Whether the instance may run.
-        config: What its `init` finds in `host.config`.
-    """
-
-    __slots__ = ("config", "enabled", "plugin")
-
-    def __init__(self, plugin: str, enabled: bool, config: Mapping[str, object]) -> None:
-        self.plugin = plugin
-        self.enabled = enabled
-        self.config = config
+def configuration(given: Mapping[str, Any], file: Any) -> Configuration:
+    """Returns all that is set."""
+    made = dict(file or {}) | dict(given)
+    for name, check in (("plugins", plugin_settings), ("instances", instance_settings), ("plugin_dirs", folders),
+                        ("capabilities", capabilities), ("allow", frozenset)):  # fmt: skip
+        if name in made:
+            made[name] = check(made[name])
+    require_probe(made.get("probe", "new"), made.get("probe_timeout", 20.0))
+    require_seconds("shutdown_timeout", made.get("shutdown_timeout", 10.0))
+    return Configuration(**made)
 
 
 def folders(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -114,7 +91,7 @@ def require_seconds(name: str, seconds: float) -> None:
         raise wrong(f"{name} is {seconds!r}", "write seconds, more than 0 and less than a day's")
 
 
-def name_taken(path: str, name: str) -> ConfigurationError:
+def name_taken(path: str, name: str) -> Exception:
     """Returns the error that a name is another plugin's."""
     return wrong(f"{path}: there is a plugin called {name!r} already", "choose another name")
 
@@ -139,7 +116,7 @@ def _instance(name: str, settings: dict[str, object]) -> InstanceSettings:
     if "distribution" in settings:
         raise wrong(f"{path}.distribution is not a setting", f'write plugin = "{plugin}@{settings["distribution"]}"')
     common = _settings(path, settings)
-    return InstanceSettings(plugin, common.enabled, common.config)
+    return InstanceSettings(plugin=plugin, enabled=common.enabled, config=common.config)
 
 
 def _settings(path: str, settings: Mapping[str, object]) -> PluginSettings:
@@ -154,9 +131,5 @@ def _settings(path: str, settings: Mapping[str, object]) -> PluginSettings:
     distribution = settings.get("distribution", "")
     if not isinstance(distribution, str):
         raise wrong(f"{path}.distribution is {distribution!r}", "write the name of a distribution")
-    return PluginSettings(enabled, config, distribution)
-
-
-def wrong(message: str, hint: str) -> ConfigurationError:
-    """Returns the error that what was set, or asked for, is not possible."""
-    return ConfigurationError(Finding("configuration-wrong", message, hint))
+    made: Any = {**settings, "enabled": enabled, "config": config, "distribution": distribution}
+    return PluginSettings(**made)

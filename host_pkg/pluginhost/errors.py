@@ -157,6 +157,11 @@ class ConfigurationError(PluginHostError):
     """What the application or the operator set is not possible."""
 
 
+def wrong(message: str, hint: str) -> ConfigurationError:
+    """Returns the error that what was set, or asked for, is not possible."""
+    return ConfigurationError(Finding("configuration-wrong", message, hint))
+
+
 class PluginNotFound(PluginHostError):
     """No installed plugin has that name."""
 

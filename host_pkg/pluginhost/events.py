@@ -6,8 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from pluginapi import Event
-from pluginhost.config import wrong
-from pluginhost.errors import Finding, describe
+from pluginhost.errors import Finding, describe, wrong
 from pluginhost.interrupts import is_persons
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pluginhost.host import PluginHost
     from pluginhost.loading import Loaded
+    from pluginhost.settings import PluginSettings
     from pluginhost.stubs import Calls, StubClass
 
 _POLL_SECONDS: Final = 0.01
@@ -39,15 +40,17 @@ class Generation:
         text: The plugin as a message names it.
         loaded: What `loading.load` returned.
         host: What its `init` receives.
+        settings: What is set for the plugin.
         threads: The threads that were begun while it started or shut down; also daemons, whose pool the end waits for.
     """
 
-    __slots__ = ("_calls", "_limit", "host", "loaded", "name", "text", "threads")
+    __slots__ = ("_calls", "_limit", "host", "loaded", "name", "settings", "text", "threads")
 
-    def __init__(self, name: str, text: str, loaded: Loaded, host: PluginHost) -> None:
+    def __init__(self, name: str, text: str, loaded: Loaded, host: PluginHost, settings: PluginSettings) -> None:
         self.name = name
         self.loaded = loaded
         self.host = host
+        self.settings = settings
         self.threads: list[threading.Thread] = []
         self.text = text
         self._limit: Limit | None = None

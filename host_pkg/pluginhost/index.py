@@ -13,6 +13,8 @@ import sys
 import time
 from _operator import attrgetter  # operator itself is an import more
 
+from pluginhost.errors import wrong
+
 # Neither `typing` nor `__future__` is imported on the road of a survey, so annotations are quoted where they must be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,14 +101,24 @@ def search_path() -> list[str]:
     return [entry for entry in entries if not entry.startswith(unpacked)]
 
 
-def absolute(paths: "Sequence[str]") -> list[str]:
-    """Returns paths as they are from the working folder; without one, those alone that need none."""
+def absolute(paths: "Sequence[str | os.PathLike[str]]") -> list[str]:
+    """Returns paths as they are from the working folder; without one, those alone that need none.
+
+    Raises:
+        ConfigurationError: It is one path instead of several, or not a path.
+    """
+    if isinstance(paths, (str, bytes, os.PathLike)):
+        raise wrong(f"plugin_dirs is {paths!r}", f"write a list: plugin_dirs=[{paths!r}]")
+    try:
+        names = [os.fsdecode(path) for path in paths]
+    except TypeError as exc:
+        raise wrong(f"plugin_dirs is {paths!r}: {exc}", "write a list of paths") from exc
     try:
         here = os.getcwd()
     except OSError:
         here = ""
-    paths = [path if os.path.isabs(path) else here and os.path.join(here, path) for path in paths]
-    return [path.rstrip(os.sep) or os.sep for path in paths if path]
+    names = [path if os.path.isabs(path) else here and os.path.join(here, path) for path in names]
+    return [path.rstrip(os.sep) or os.sep for path in names if path]
 
 
 class Index:

@@ -2,7 +2,7 @@
 
 from _thread import RLock  # threading itself is an import more
 
-from pluginhost.errors import Finding, PluginHostError, PluginNotFound, PluginStopped
+from pluginhost.errors import Finding, PluginHostError, PluginStopped
 from pluginhost.index import Index, absolute, search_path
 from pluginhost.survey import Row, Survey
 
@@ -11,23 +11,28 @@ from pluginhost.survey import Row, Survey
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from contextvars import ContextVar
     from os import PathLike
     from pathlib import Path
-    from types import TracebackType
+    from types import EllipsisType, TracebackType
     from typing import Self, TypeVar
 
     from typing_extensions import TypeForm
 
     from pluginapi import Plugin
-    from pluginhost.config import InstanceSettings, PluginSettings, When
+    from pluginhost.entries import Entries, Entry
     from pluginhost.events import Listener
     from pluginhost.host import Kind
     from pluginhost.lifecycle import Handle
     from pluginhost.registered import Registered
-    from pluginhost.registry import Entry
     from pluginhost.runner import Runner
+    from pluginhost.settings import Configuration, When
 
     P = TypeVar("P", bound=Plugin)
+
+
+_AT_HAND = frozenset({"group", "api", "plugin_dirs"})
+"""What a survey needs; where nothing else is set, it is as it stands, and no configuration is made for it."""
 
 
 class PluginManager:
@@ -38,71 +43,72 @@ class PluginManager:
 
     def __init__(
         self,
-        group: str = "pluginhost.plugins",
-        api: str | None = "pluginapi",
+        group: str | None = None,
+        api: "str | EllipsisType | None" = ...,
         *,
+        configuration: "str | PathLike[str] | Mapping[str, object] | None" = None,
         plugins: "Mapping[str, Mapping[str, object]] | None" = None,
         instances: "Mapping[str, Mapping[str, object]] | None" = None,
-        capabilities: "Collection[str]" = (),
-        plugin_dirs: "Sequence[str | PathLike[str]]" = (),
-        probe: "When" = "new",
-        probe_timeout: float = 20.0,
-        shutdown_timeout: float = 10.0,
+        capabilities: "Collection[str] | None" = None,
+        plugin_dirs: "Sequence[str | PathLike[str]] | None" = None,
+        probe: "When | None" = None,
+        probe_timeout: float | None = None,
+        shutdown_timeout: float | None = None,
+        safe_mode: bool | None = None,
+        allow: "Collection[str] | None" = None,
     ) -> None:
         """Makes a manager; nothing is searched or imported yet.
 
+        What is left out is as the configuration has it, and else as told here. The settings of a plugin are those of
+        `settings.PluginSettings`, those of an instance those of `settings.InstanceSettings`.
+
         Args:
-            group: The entry-point group under which plugins register.
-            api: The import name of the API package that host and plugins share; `None` for a group that has none.
-            plugins: By plugin name, its settings: `enabled` (true or false), `config` (a table for its `init`) and
-                `distribution` (whose plugin is meant, where several share the name).
-            instances: By instance name, its settings: `plugin` (whose instance it is), `enabled` and `config`. A plugin
-                that has instances is run as these; by its own name it runs when it is asked for.
+            group: The entry-point group under which plugins register; `pluginhost.plugins`.
+            api: The import name of the API package that host and plugins share; `None` for a group that has none;
+                `pluginapi`.
+            configuration: The path of a `pluginhost.toml`, or of a `pyproject.toml` with a table `[tool.pluginhost]`;
+                or what such a file has in it.
+            plugins: By plugin name, its settings, such as `enabled` (true or false), `config` (a table for its `init`)
+                and `distribution` (whose plugin is meant, where several share the name).
+            instances: By instance name, its settings: `plugin` (whose instance it is), and what may be set for a
+                plugin. A plugin that has instances is run as these; by its own name it runs when it is asked for.
             capabilities: What the application offers to plugins, which may require it.
             plugin_dirs: Folders of wheels, each of which is a plugin or what plugins need; what is installed comes
                 before them.
             probe: When a plugin's first load is tried in a process that may be lost: `new`, once for each content of
-                its files; `always`, each time that this process loads it; `never`.
-            probe_timeout: Seconds that such a first load may take.
-            shutdown_timeout: Seconds that `close` may take. One plugin may take half of what is left of it, and half
-                of that again for the calls that are inside.
+                its files; `always`, each time that this process loads it; `never`. It is `new`.
+            probe_timeout: Seconds that such a first load may take; 20.
+            shutdown_timeout: Seconds that `close` may take; 10. One plugin may take half of what is left of it, and
+                half of that again for the calls that are inside.
+            safe_mode: Whether no installed plugin is started, so that one that breaks the application can be found.
+            allow: The plugins that may run, as `NAME` or `NAME@DISTRIBUTION`; all others are as if disabled.
 
         Raises:
-            ConfigurationError: A setting is unknown or of the wrong type.
+            ConfigurationError: A setting is unknown or of the wrong type, or the file cannot be read.
         """
-        self.group = group
-        self.api = api
-        self.probe = probe
-        self.probe_timeout = probe_timeout
-        if probe != "new" or probe_timeout != 20.0:
-            from pluginhost.config import require_probe
-
-            require_probe(probe, probe_timeout)
-        self.shutdown_timeout = shutdown_timeout
-        if shutdown_timeout != 10.0:
-            from pluginhost.config import require_seconds
-
-            require_seconds("shutdown_timeout", shutdown_timeout)
-        self._settings: dict[str, PluginSettings] = {}
-        if plugins:
-            from pluginhost.config import plugin_settings
-
-            self._settings = plugin_settings(plugins)
-        self._instances: dict[str, InstanceSettings] = {}
-        if instances:
-            from pluginhost.config import instance_settings
-
-            self._instances = instance_settings(instances)
-        self.offered: frozenset[str] = frozenset()
-        if capabilities:
-            from pluginhost.config import capabilities as offered
-
-            self.offered = offered(capabilities)
-        self._plugin_dirs: list[str] = []
-        if plugin_dirs:
-            from pluginhost.config import folders
-
-            self._plugin_dirs = absolute(folders(plugin_dirs))
+        given: dict[str, object] = {
+            "group": group,
+            "plugins": plugins,
+            "instances": instances,
+            "capabilities": capabilities,
+            "plugin_dirs": plugin_dirs,
+            "probe": probe,
+            "probe_timeout": probe_timeout,
+            "shutdown_timeout": shutdown_timeout,
+            "safe_mode": safe_mode,
+            "allow": allow,
+        }
+        self._given = {name: value for name, value in given.items() if value is not None}
+        if api is not ...:
+            self._given["api"] = api
+        self._configuration: Configuration | None = None
+        self._trial: ContextVar[Configuration | None] | None = None  # made when a configuration is first applied
+        self.group = group or "pluginhost.plugins"
+        self.api = "pluginapi" if api is ... else api
+        self._plugin_dirs = absolute(plugin_dirs or ())
+        if configuration is not None or not _AT_HAND.issuperset(self._given):
+            self._configuration = made = self._configured(configuration)
+            self.group, self.api, self._plugin_dirs = made.group, made.api, made.plugin_dirs
         self.folder: Callable[[Kind], Path] | None = None  # in which plugins have theirs, in place of the user's
         self.registered: dict[str, Registered] = {}
         self._named: dict[str, Handle] = {}  # by the names under which they were asked for
@@ -112,14 +118,33 @@ class PluginManager:
         self._is_closed = False
         self._lock = RLock()
 
+    def _configured(self, configuration: "str | PathLike[str] | Mapping[str, object] | None") -> "Configuration":
+        from pluginhost import config  # a survey does without
+
+        return config.configuration(self._given, configuration)
+
+    @property
+    def configuration(self) -> "Configuration":
+        """All that is set."""
+        trial = self._trial.get() if self._trial else None
+        if trial is not None:
+            return trial
+        if self._configuration is None:
+            from pluginhost.settings import Configuration
+
+            self._configuration = Configuration(group=self.group, api=self.api, plugin_dirs=self._plugin_dirs)
+        return self._configuration
+
     def survey(self) -> "Survey":
         """Returns a row for each installed plugin, and what is wrong with distributions; imports none of them."""
         survey = self._installed()
         self.path = survey.path
         for builtin in self.registered.values():
             builtin.join(survey, self.api)
-        if self._settings:
-            self._apply_settings(survey)
+        if self._configuration is not None:
+            from pluginhost import entries
+
+            entries.judge(survey, self.configuration)
         return survey
 
     def _installed(self) -> "Survey":
@@ -151,18 +176,12 @@ class PluginManager:
         Raises:
             PluginNotFound: No installed plugin has that name; the error names the nearest.
         """
-        return self._row_in(self.survey(), name)
+        return self._entries().row(name)
 
-    def _row_in(self, survey: "Survey", name: str) -> "Row":
-        plugin, _, distribution = name.partition("@")
-        for row in survey:
-            if row.name == plugin and distribution in ("", row.distribution):
-                if distribution:
-                    row.pick()
-                return row
-        if distribution:
-            raise self._not_found(name, [f"{row.name}@{row.distribution}" for row in survey])
-        raise self._not_found(name, [row.name for row in survey])
+    def _entries(self) -> "Entries":
+        from pluginhost.entries import Entries
+
+        return Entries(self.survey(), self.configuration)
 
     def survey_wheel(self, wheel: str) -> "Survey":
         """Returns the survey of a wheel file's plugins, judged by what is installed here; its findings are the file's.
@@ -250,7 +269,7 @@ class PluginManager:
         errors = {}
         for entry in self.entries():
             try:
-                if entry.is_enabled:
+                if entry.barred is None:
                     self._runner.serve(entry)
             except PluginStopped:
                 continue
@@ -333,7 +352,7 @@ class PluginManager:
         with self._lock:
             made = Registered(self.group, name, factory, capabilities)
             if name in self.registered:
-                from pluginhost.config import name_taken
+                from pluginhost.entries import name_taken
 
                 raise name_taken("register", name)
             self.registered = self.registered | {name: made}
@@ -384,7 +403,7 @@ class PluginManager:
         Raises:
             PluginNotFound: No instance and no installed plugin does.
         """
-        return self._entry_in(self.survey(), name)
+        return self._entries().find(name)
 
     def entries(self) -> "Iterator[Entry]":
         """Yields all that is run: instances, and the plugins that have none.
@@ -392,58 +411,7 @@ class PluginManager:
         Raises:
             ConfigurationError: An instance has the name of a plugin.
         """
-        survey = self.survey()
-        survey.plugins = [row for row in survey if not self._is_hidden(row)]
-        for name in self._instances:
-            if any(row.name == name for row in survey):
-                from pluginhost.config import name_taken
-
-                raise name_taken(f"instances.{name}", name)
-            yield self._entry_in(survey, name)
-        made = {instance.plugin.partition("@")[0] for instance in self._instances.values()}
-        yield from (self._entry_of(row) for row in survey if row.name not in made)
-
-    def _entry_in(self, survey: "Survey", name: str) -> "Entry":
-        instance = self._instances.get(name)
-        row = self._row_in(survey, instance.plugin if instance else name)
-        if instance is None:
-            return self._entry_of(row)
-        from pluginhost.registry import Entry
-
-        return Entry(name, row, instance.config, is_enabled=row.enabled and instance.enabled)
-
-    def _entry_of(self, row: "Row") -> "Entry":
-        from pluginhost.registry import Entry
-
-        settings = self._settings.get(row.name)
-        return Entry(row.name, row, settings.config if settings else {}, is_enabled=row.enabled)
-
-    def _is_hidden(self, row: "Row") -> bool:
-        """Returns whether the application brings a plugin of that name itself."""
-        builtin = self.registered.get(row.name)
-        return builtin is not None and builtin.candidate is not row.candidate
-
-    def _apply_settings(self, survey: "Survey") -> None:
-        for row in survey:
-            if settings := self._settings.get(row.name):
-                row.enabled = settings.enabled
-                if settings.distribution == row.distribution:
-                    row.pick()
-
-    def _not_found(self, name: str, names: list[str]) -> "PluginNotFound":
-        import difflib
-
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        there = (
-            f"there are {', '.join(sorted(set(names)))}" if names else f"install one that registers under {self.group}"
-        )
-        return PluginNotFound(
-            Finding(
-                "plugin-unknown",
-                f"no installed plugin of the group {self.group!r} is called {name!r}",
-                f"did you mean {' or '.join(near)}?" if near else there,
-            )
-        )
+        yield from self._entries()
 
     def tell(self, finding: "Finding") -> None:
         """Logs a finding, once."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pluginhost import identity, names
-from pluginhost.config import wrong
-from pluginhost.errors import Finding
+from pluginhost.errors import Finding, wrong
 from pluginhost.survey import Candidate, Distribution, Row
 
 if TYPE_CHECKING:

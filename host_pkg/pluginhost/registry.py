@@ -8,52 +8,17 @@ import threading
 from typing import TYPE_CHECKING
 
 from pluginhost import dependencies
-from pluginhost.errors import Finding, PluginRefused
+from pluginhost.entries import Entry
 from pluginhost.events import Events
 from pluginhost.lifecycle import Handle
+from pluginhost.settings import PluginSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import TypeAlias
 
+    from pluginhost.entries import Key
+    from pluginhost.errors import Finding
     from pluginhost.survey import Row
-
-    Key: TypeAlias = tuple[str, str]
-
-
-class Entry:
-    """What goes by a name: a plugin, an instance of one, or a guest.
-
-    Attributes:
-        name: What it is asked for by.
-        row: The plugin's row of the survey.
-        config: What its `init` finds in `host.config`.
-        is_enabled: Whether the settings let it run.
-    """
-
-    __slots__ = ("config", "is_enabled", "name", "row")
-
-    def __init__(self, name: str, row: Row, config: Mapping[str, object], *, is_enabled: bool = True) -> None:
-        self.name = name
-        self.row = row
-        self.config = config
-        self.is_enabled = is_enabled
-
-    def require_ready(self) -> None:
-        """Returns if it may run.
-
-        Raises:
-            PluginRefused: It may not.
-        """
-        if self.row.enabled and not self.is_enabled:
-            hint = f"set instances.{self.name}.enabled to true"
-            raise PluginRefused(Finding("disabled", f"{self.name}, {self.row.candidate} is disabled", hint))
-        self.row.require_ready()
-
-    @property
-    def key(self) -> Key:
-        """Its identity among the handles: a name alone is none where two distributions have it."""
-        return self.name, self.row.distribution
 
 
 class Registry:
@@ -90,7 +55,8 @@ class Registry:
         names = {handle.name for handle in self.known()}
         own = f"{owner.name}/{row.name}"
         numbered = (f"{own}#{number}" for number in itertools.count(2))
-        return Entry(next(name for name in itertools.chain([own], numbered) if name not in names), row, config)
+        name = next(name for name in itertools.chain([own], numbered) if name not in names)
+        return Entry(name, row, PluginSettings(config=config))
 
     def known(self) -> list[Handle]:
         """Returns every handle, in the order in which they were asked for."""

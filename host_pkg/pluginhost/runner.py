@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
-    from pluginhost.config import When
+    from pluginhost.entries import Entry
     from pluginhost.host import Kind
     from pluginhost.lifecycle import Handle
     from pluginhost.loading import Loaded
     from pluginhost.registered import Registered
-    from pluginhost.registry import Entry
+    from pluginhost.settings import Configuration
     from pluginhost.survey import Candidate, Row, Survey
 
 P = TypeVar("P", bound=pluginapi.Plugin)
@@ -39,12 +39,12 @@ class Manager(Protocol):
 
     group: str
     api: str | None
-    probe: When
-    probe_timeout: float
-    shutdown_timeout: float
-    offered: frozenset[str]
     folder: Callable[[Kind], Path] | None
     path: list[str]
+
+    @property
+    def configuration(self) -> Configuration:
+        """All that is set."""
 
     @property
     def registered(self) -> Mapping[str, Registered]:
@@ -97,7 +97,7 @@ class Runner:
     def close(self) -> None:
         """Stops what runs within `shutdown_timeout`, in the reverse order of its start, and starts nothing any more."""
         self.is_closed = True
-        self._deadline = time.monotonic() + self._of.shutdown_timeout
+        self._deadline = time.monotonic() + self._of.configuration.shutdown_timeout
         with told_apart():
             for handle in reversed(self.registry.started()):
                 self.stop(handle)
@@ -107,7 +107,7 @@ class Runner:
 
         It is half of what is left for all of them, so that one that hangs leaves some to the others.
         """
-        left = self._of.shutdown_timeout if self._deadline is None else self._deadline - time.monotonic()
+        left = self._of.configuration.shutdown_timeout if self._deadline is None else self._deadline - time.monotonic()
         return max(0.0, left) / 2
 
     def serving(
@@ -119,7 +119,7 @@ class Runner:
         cls = identity.contract_class(contract)
         for entry in self._of.entries():
             row = entry.row
-            if not entry.is_enabled or not dependencies.may_implement(row, cls, contracts):
+            if entry.barred or not dependencies.may_implement(row, cls, contracts):
                 continue
             if without is not None and without.candidate.name == row.name and without.name == entry.name:
                 continue
@@ -164,7 +164,7 @@ class Runner:
                 self._admit(handle, entry, contracts)
                 loaded, told = self._load(handle, entry, contracts)
                 handle.move("created")
-                generation = Generation(handle.name, str(handle), loaded, self._host_for(handle, entry))
+                generation = Generation(handle.name, str(handle), loaded, self._host_for(handle, entry), entry.settings)
                 generation.start(self._share())
                 self._claim(generation)
                 self._let_in(handle, generation, contracts)
@@ -191,7 +191,7 @@ class Runner:
             entry.require_ready()
             handle.needs = self._required(handle, entry.row, contracts)
         except PluginRefused as exc:
-            handle.refuse("refused" if entry.is_enabled else "disabled", exc)
+            handle.refuse("disabled" if entry.barred else "refused", exc)
             raise
         handle.candidate = entry.row.candidate
         handle.move("admitted")
@@ -201,7 +201,8 @@ class Runner:
         if not row.requires:
             return []
         needs = []
-        for requirement in dependencies.requirements(row, self._of.survey(), contracts, self._of.offered):
+        offered = self._of.configuration.capabilities
+        for requirement in dependencies.requirements(row, self._of.survey(), contracts, offered):
             served, errors = [], []
             for name in requirement.providers:
                 try:
@@ -257,10 +258,9 @@ class Runner:
                 guests[key] = handle.use(self.serve(entry)).require(contract)
             return guests
 
-        services = Services(
-            str(handle), get, all, load, self._of.offered, self.registry.events, self._of.folder or user_folder
-        )
-        return PluginHost(self._of.group, handle.name, entry.config, services)
+        offered, folder = self._of.configuration.capabilities, self._of.folder or user_folder
+        services = Services(str(handle), get, all, load, offered, self.registry.events, folder)
+        return PluginHost(self._of.group, handle.name, entry.settings.config, services)
 
     def stop(self, handle: Handle, ending: tuple[Handle, ...] = (), *, forgets: bool = False) -> None:
         """Stops a plugin after those that use it; what fails is logged.
@@ -322,16 +322,18 @@ class Runner:
     def _probed(self, row: Row, wanted: Collection[str]) -> list[Finding]:
         """Returns what a plugin's first load, in a process that may be lost, tells of it."""
         # A plugin that has a host of its own would be loaded by the throw-away process of a throw-away process.
-        if self._of.probe == "never" or _is_thrown_away():
+        configuration = self._of.configuration
+        if configuration.probe == "never" or _is_thrown_away():
             return []
         from pluginhost import verdicts
 
         made_of = verdicts.content(row.candidate.distribution)
-        found = verdicts.recall(row.candidate, made_of) if self._of.probe == "new" else None
+        found = verdicts.recall(row.candidate, made_of) if configuration.probe == "new" else None
         if found is None:
             from pluginhost import probe  # a known plugin does without
 
-            found = probe.verdict(row.candidate, made_of, self._of.api, wanted, seconds=self._of.probe_timeout)
+            seconds = configuration.probe_timeout
+            found = probe.verdict(row.candidate, made_of, self._of.api, wanted, seconds=seconds)
         verdicts.require_harmless(found)
         return found
 

@@ -100,6 +100,11 @@ class Candidate:
         return self.value.partition("[")[0].partition(":")[2].strip() or "New"
 
     @property
+    def is_builtin(self) -> bool:
+        """Whether the application brings it itself, so that nothing of it is installed."""
+        return not self.distribution.info
+
+    @property
     def extras(self) -> list[str]:
         """The extras that the value names."""
         return [extra.strip() for extra in self.value.partition("[")[2].rstrip("] ").split(",") if extra.strip()]
@@ -127,16 +132,16 @@ class Row:
         entry_point: The entry point's value.
         findings: What admission noticed.
         passed: The titles of the checks that found nothing.
-        enabled: Whether the settings let it run.
+        barred: What the settings have against it; `None` when they let it run.
     """
 
     __slots__ = (
         "api",
+        "barred",
         "built_against",
         "candidate",
         "capabilities",
         "contracts",
-        "enabled",
         "findings",
         "passed",
         "requires",
@@ -161,11 +166,11 @@ class Row:
         self.passed = passed or []
         self.requires = requires or {}
         self.built_against = built_against
-        self.enabled = True
+        self.barred: Finding | None = None
 
     @property
     def state(self) -> "State":
-        if not self.enabled:
+        if self.barred:
             return "disabled"
         return "refused" if any(finding.severity == "error" for finding in self.findings) else "ready"
 
@@ -199,9 +204,8 @@ class Row:
         Raises:
             PluginRefused: It may not; the error holds every finding.
         """
-        if not self.enabled:
-            hint = f"set plugins.{self.name}.enabled to true"
-            raise PluginRefused(Finding("disabled", f"{self.candidate} is disabled", hint))
+        if self.barred:
+            raise PluginRefused(self.barred)
         if self.state == "refused":
             raise PluginRefused(*sorted(self.findings, key=lambda finding: finding.severity))  # errors before warnings
 
@@ -213,6 +217,7 @@ class Row:
             "version": self.version,
             "api": self.api,
             "state": self.state,
+            "barred": self.barred and self.barred.to_dict(),
             "contracts": self.contracts or [],
             "capabilities": self.capabilities,
             "requires": self.requires,

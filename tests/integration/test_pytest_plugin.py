@@ -51,7 +51,7 @@ def test_plugin_manager(plugin_manager, tmp_path):
     assert isinstance(plugin_manager, PluginManager)
     made.append(plugin_manager.get("english", Greeter))
     assert made[-1].greet("Ada")
-    assert plugin_manager.probe == "never"
+    assert plugin_manager.configuration.probe == "never"
 
 def test_those_before_were_closed():
     assert len(made) == 2

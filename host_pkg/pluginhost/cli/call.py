@@ -13,14 +13,13 @@ import click
 from pluginhost import identity
 from pluginhost.cli import output
 from pluginhost.cli.options import complete_name, plugin_options
-from pluginhost.config import PROBE
 from pluginhost.errors import ConfigurationError, Finding, PluginCallError, PluginHostError, describe, escape
 from pluginhost.manager import PluginManager
+from pluginhost.settings import When
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pluginhost.config import When
     from pluginhost.lifecycle import Handle
 
 _NOT_CALLS = {"init", "validate", "shutdown"}
@@ -31,7 +30,7 @@ _NOT_CALLS = {"init", "validate", "shutdown"}
 @click.argument("method")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option(
-    "--probe", type=click.Choice(PROBE), default="new", show_default=True,
+    "--probe", type=click.Choice(typing.get_args(When)), default="new", show_default=True,
     help="When its first load is tried in a process of its own.",
 )  # fmt: skip
 @plugin_options

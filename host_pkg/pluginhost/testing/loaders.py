@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluginapi
 from pluginhost.catalogue import CODES
-from pluginhost.config import wrong
 from pluginhost.errors import (
     Finding,
     PluginFactoryError,
@@ -19,6 +18,7 @@ from pluginhost.errors import (
     PluginProbeError,
     PluginRefused,
     PluginTypeError,
+    wrong,
 )
 from pluginhost.manager import PluginManager
 from pluginhost.runner import Runner
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
+    from pluginhost.entries import Entry
     from pluginhost.host import PluginHost
     from pluginhost.lifecycle import Handle
     from pluginhost.loading import Loaded
-    from pluginhost.registry import Entry
     from pluginhost.survey import Row
 
 P = TypeVar("P", bound=pluginapi.Plugin)
@@ -51,7 +51,7 @@ _ERRORS: Final[Mapping[str, type[PluginHostError]]] = {
 }
 """What is raised by stage; at later ones nothing is raised that a class of the test's own could not."""
 
-_NOT_AT_START: Final = {"disabled", "wheel-replaced", "symbol-type", "capability-missing"}
+_NOT_AT_START: Final = {"disabled", "not-allowed", "safe-mode", "wheel-replaced", "symbol-type", "capability-missing"}
 
 CAN_FAIL: Final = frozenset(
     code for code, of in CODES.items() if of.stage in _ERRORS and of.severity == "error" and code not in _NOT_AT_START

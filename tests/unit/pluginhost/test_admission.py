@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
-from pluginhost import PluginRefused, admission
+from pluginhost import Finding, PluginRefused, admission
 from pluginhost.discovery import Discovery
 from pluginhost.metadata import Manifest
 from pluginhost.survey import Candidate, Distribution, Facts, Row, Survey
@@ -100,7 +100,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 def test_disabled_is_a_state_of_its_own() -> None:
     [row] = admit(candidate("pluginapi~=1.0"))
     assert row.state == "ready"
-    row.enabled = False
+    row.barred = Finding("disabled", "it is disabled", "enable it")
     assert row.state == "disabled"
     with pytest.raises(PluginRefused, match="disabled"):
         row.require_ready()

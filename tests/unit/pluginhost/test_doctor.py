@@ -64,7 +64,7 @@ def test_each_code_that_needs_no_load_is_told_by_one_check() -> None:
     told = {code for codes in CHECKS.values() for code in codes}
     assert len(titles) == len(told)
     early = {code for code, entry in CODES.items() if entry.stage in {"discovery", "admission"}}
-    assert early - {"disabled"} <= told  # the settings are the application's
+    assert early - {"disabled", "not-allowed", "safe-mode"} <= told  # the settings are the application's
     assert set(CHECKS) >= OF_API
 
 

@@ -77,7 +77,7 @@ class Surveyed(PluginManager):
         for builtin in self.registered.values():
             builtin.join(survey, self.api)
         for row in survey:
-            row.enabled = row.name != "off"
+            row.barred = Finding("disabled", "it is off", "switch it on") if row.name == "off" else None
             row.requires = {"plugins": REQUIRES[row.name]} if REQUIRES[row.name] else {}
         return survey
 
