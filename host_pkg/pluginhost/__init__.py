@@ -5,6 +5,7 @@ Imports point down, from the command to the ground:
 ```
 cli/           testing/                      the command; what plugins and applications are tested with
 manager        doctor                        PluginManager; what is wrong in an environment
+applying                                     another configuration for plugins that run
 runner         registry, registered          the road to a plugin that runs, and back; whose turn it is
 lifecycle      dependencies, unloading       its states; what it requires; how it is dropped
 generations    stubs, limits                 init, calls, shutdown; what stands for it; how many calls at once

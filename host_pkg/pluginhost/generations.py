@@ -104,6 +104,28 @@ class Generation:
             time.sleep(_POLL_SECONDS)
         return inside
 
+    def end(self, seconds: float) -> tuple[list[Finding], PluginHostError | None]:
+        """Waits for the calls that are inside, calls `shutdown`, and takes back what the plugin was given.
+
+        Args:
+            seconds: The deadline of all that; the calls have half of it.
+
+        Returns:
+            All that went wrong, and what went wrong with its shutdown.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            inside = self.drain(seconds / 2)
+        finally:  # Ctrl-C ends the waiting
+            error = self.shutdown(deadline - time.monotonic())
+        told = [error.finding, *error.more] if error else []
+        return [self._not_drained(inside, seconds / 2), *told] if inside else told, error
+
+    def _not_drained(self, inside: int, seconds: float) -> Finding:
+        what = f"{inside} of its calls did not return within {seconds:.1f} s, and it was shut down under them"
+        hint = f"tell the author of {self._of.name}: calls end, or have a time limit"
+        return self._finding("drain-timeout", what, hint)
+
     def shutdown(self, seconds: float) -> PluginHostError | None:
         """Calls `shutdown` on a thread of its own, takes back what the plugin was given, and returns what went wrong.
 

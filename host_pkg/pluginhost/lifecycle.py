@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pluginhost.events import Events
     from pluginhost.generations import Generation
     from pluginhost.loading import Loaded
+    from pluginhost.settings import PluginSettings
     from pluginhost.survey import Candidate
 
     State: TypeAlias = Literal[
@@ -57,11 +57,12 @@ class Handle:
         needs: The handles of the plugins that it uses, which end after it.
         serving: The generation that calls go to; `None` while it does not run.
         last_class: The class of what its factory last returned; it does not hold it.
+        settings: What was set for it when it was last started.
     """
 
     __slots__ = (
         "__weakref__", "_events", "_lock", "_stubs",
-        "candidate", "error", "generation", "last_class", "name", "needs", "serving", "state",
+        "candidate", "error", "generation", "last_class", "name", "needs", "serving", "settings", "state",
     )  # fmt: skip
 
     def __init__(self, name: str, candidate: Candidate, events: Events) -> None:
@@ -74,6 +75,7 @@ class Handle:
         self.last_class: weakref.ref[type] | None = None
         self._events = events
         self._lock = threading.Lock()
+        self.settings: PluginSettings | None = None
         self.serving: Generation | None = None
         # The first is that of all its contracts. Replaced and never changed: others may be reading it.
         self._stubs: dict[stubs.StubClass, pluginapi.Plugin] = {}
@@ -130,10 +132,7 @@ class Handle:
         before = self.state
         assert state in TRANSITIONS[before], f"{self} cannot go from {before} to {state}"
         self.state, self.error = state, error
-        of = self.candidate.distribution
-        fields: dict[str, object] = {"plugin": self.name, "distribution": of.name, "version": of.version}
-        fields |= {"generation": self.generation, "before": before, "error": error and error.finding.to_dict()}
-        self._events.emit(f"plugin.{state}", "", fields)
+        self._tell(f"plugin.{state}", before)
 
     def require_startable(self) -> None:
         """Returns if the plugin may be started by whoever asks for it.
@@ -159,12 +158,6 @@ class Handle:
         if self.state == "failed" and error is None:
             self.move("discovered")
 
-    def use(self, other: Handle) -> Handle:
-        """Returns another plugin's handle, and notes that this plugin uses it."""
-        if other not in self.needs:
-            self.needs.append(other)
-        return other
-
     def begin(self, generation: Generation, contracts: Iterable[type]) -> None:
         """Lets calls into a generation that was started.
 
@@ -172,6 +165,24 @@ class Handle:
             generation: What serves from now on.
             contracts: The host's contracts; the stub is of those that the plugin implements.
         """
+        self._let_in(generation, contracts)
+        self.move("running")
+
+    def replace(self, generation: Generation, contracts: Iterable[type], needs: list[Handle]) -> Generation:
+        """Lets calls into a generation in place of the one that serves, and returns that one.
+
+        Args:
+            generation: What serves from now on; it was started.
+            contracts: The host's contracts.
+            needs: The handles of the plugins that it uses.
+        """
+        before = cast("Generation", self.serving)
+        self._let_in(generation, contracts)
+        self.needs, self.settings = needs, generation.settings
+        self._tell("plugin.replaced", before="running")
+        return before
+
+    def _let_in(self, generation: Generation, contracts: Iterable[type]) -> None:
         plugin = generation.loaded.plugin
         with self._lock:
             if generation.is_plugin:
@@ -181,10 +192,11 @@ class Handle:
             for kind, stub in self._stubs.items():
                 if all(identity.is_a(plugin, contract) for contract in kind.contracts):
                     stubs.swap(stub, generation.calls(kind))
+                else:
+                    stubs.swap(stub, self._refusing(kind))
             self.serving = generation
             self.last_class = weakref.ref(type(plugin))
             self.generation += 1
-        self.move("running")
 
     def end(self, seconds: float) -> list[Finding]:
         """Stops the plugin: lets no call in, waits for those inside, calls `shutdown` once, takes back what it got.
@@ -201,12 +213,8 @@ class Handle:
             self.move("draining")
             with self._lock:
                 for kind, stub in self._stubs.items():
-                    stubs.swap(stub, kind.to(lambda name: self._refuse, self._refuse, self._refuse, _pass))
-            deadline = time.monotonic() + seconds
-            try:
-                inside = generation.drain(seconds / 2)
-            finally:  # Ctrl-C ends the waiting
-                error = generation.shutdown(deadline - time.monotonic())
+                    stubs.swap(stub, self._refusing(kind))
+            found, error = generation.end(seconds)
         except BaseException:  # Ctrl-C: its end has begun, and no second one begins
             self.serving = None
             self.needs = []
@@ -215,8 +223,7 @@ class Handle:
         self.serving = None
         self.needs = []
         self.move("failed" if error else "stopped", error)
-        told = [error.finding, *error.more] if error else []
-        return [self._not_drained(inside, seconds / 2), *told] if inside else told
+        return found
 
     def __repr__(self) -> str:
         return f"<Handle {self}: {self.state}>"
@@ -228,6 +235,20 @@ class Handle:
         if self.serving is None:
             self._refuse()
         return cast("Generation", self.serving).loaded
+
+    def _tell(self, topic: str, before: State) -> None:
+        of, error = self.candidate.distribution, self.error
+        fields: dict[str, object] = {"plugin": self.name, "distribution": of.name, "version": of.version}
+        fields |= {"generation": self.generation, "before": before, "error": error and error.finding.to_dict()}
+        self._events.emit(topic, "", fields)
+
+    def is_busy(self) -> Finding:
+        """Returns the finding that the plugin is being started or stopped by somebody else."""
+        hint = "try again, once it has come to an end"
+        return Finding("plugin-stopped", f"{self} is being started or stopped by another thread", hint)
+
+    def _refusing(self, kind: stubs.StubClass) -> stubs.Calls:
+        return kind.to(lambda name: self._refuse, self._refuse, self._refuse, _pass)
 
     def _refuse(self, *args: Any, **named: Any) -> Any:
         why = f": {self.error.finding.message}" if self.error else ""
@@ -254,14 +275,6 @@ class Handle:
             if kind not in self._stubs:
                 self._stubs = self._stubs | {kind: kind.make(self.name, self, generation.calls(kind))}
             return self._stubs[kind]
-
-    def _not_drained(self, inside: int, seconds: float) -> Finding:
-        return Finding(
-            "drain-timeout",
-            f"{self}: {inside} of its calls did not return within {seconds:.1f} s, and it was shut down under them",
-            f"tell the author of {self.candidate.distribution.name}: calls end, or have a time limit",
-            self.candidate.distribution.info,
-        )
 
 
 def require_own(loaded: Loaded, other: Handle) -> None:

@@ -1,8 +1,8 @@
 """The manager: what an application embeds to survey, get and shut down its plugins."""
 
-from _thread import RLock  # threading itself is an import more
+from _thread import RLock, get_ident  # threading itself is an import more
 
-from pluginhost.errors import Finding, PluginHostError, PluginStopped
+from pluginhost.errors import Finding, PluginHostError, PluginStopped, wrong
 from pluginhost.index import Index, absolute, search_path
 from pluginhost.survey import Row, Survey
 
@@ -11,7 +11,6 @@ from pluginhost.survey import Row, Survey
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from contextvars import ContextVar
     from os import PathLike
     from pathlib import Path
     from types import EllipsisType, TracebackType
@@ -102,7 +101,7 @@ class PluginManager:
         if api is not ...:
             self._given["api"] = api
         self._configuration: Configuration | None = None
-        self._trial: ContextVar[Configuration | None] | None = None  # made when a configuration is first applied
+        self._trial: tuple[int, Configuration] | None = None  # what a thread tries before it holds for all
         self.group = group or "pluginhost.plugins"
         self.api = "pluginapi" if api is ... else api
         self._plugin_dirs = absolute(plugin_dirs or ())
@@ -117,6 +116,7 @@ class PluginManager:
         self._logged: set[Finding] = set()
         self._is_closed = False
         self._lock = RLock()
+        self._apply_lock = RLock()
 
     def _configured(self, configuration: "str | PathLike[str] | Mapping[str, object] | None") -> "Configuration":
         from pluginhost import config  # a survey does without
@@ -126,9 +126,9 @@ class PluginManager:
     @property
     def configuration(self) -> "Configuration":
         """All that is set."""
-        trial = self._trial.get() if self._trial else None
-        if trial is not None:
-            return trial
+        trial = self._trial
+        if trial and trial[0] == get_ident():
+            return trial[1]
         if self._configuration is None:
             from pluginhost.settings import Configuration
 
@@ -141,7 +141,7 @@ class PluginManager:
         self.path = survey.path
         for builtin in self.registered.values():
             builtin.join(survey, self.api)
-        if self._configuration is not None:
+        if self._configuration or self._trial:
             from pluginhost import entries
 
             entries.judge(survey, self.configuration)
@@ -149,17 +149,18 @@ class PluginManager:
 
     def _installed(self) -> "Survey":
         """Returns the survey of what is installed alone."""
-        stored = Index(self.group, self.api, self._plugin_dirs)
+        folders = self.configuration.plugin_dirs if self._trial else self._plugin_dirs
+        stored = Index(self.group, self.api, folders)
         known = stored.load()
         if known is not None:
             return Survey.from_plain(known)
         from pluginhost import admission, discovery  # what the index answers does without them
 
         dirs = None
-        if self._plugin_dirs:
+        if folders:
             from pluginhost.plugin_dirs import PluginDirs
 
-            dirs = PluginDirs(self._plugin_dirs, self.api)
+            dirs = PluginDirs(folders, self.api)
         found = discovery.discover(self.group, self.api, unpacked=dirs.path if dirs else ())
         survey = admission.admit(found, self.api)
         if dirs:
@@ -242,7 +243,7 @@ class PluginManager:
             PluginHostError: As for `get`.
         """
         handle = self._named.get(name)
-        if handle is None or handle.state != "running":
+        if handle is None or handle.state != "running" or self._trial:
             handle = self._runner.serve(self.entry(name))
             self._named[name] = handle
         return handle
@@ -366,6 +367,42 @@ class PluginManager:
                 for failures; empty for all, also what plugins emit.
         """
         return self._runner.registry.events.subscribe(listener, topic)
+
+    def apply(self, configuration: "str | PathLike[str] | Mapping[str, object]") -> None:
+        """Sets the manager anew while its plugins serve: starts all that changed before it stops anything.
+
+        A plugin whose settings changed is made once more and started beside the one that serves; then calls go to it,
+        and the other is shut down once the calls inside have returned. What was disabled and is not any more is
+        started, and what is disabled now is stopped. What was given to the manager as arguments stays.
+
+        Args:
+            configuration: As for the manager.
+
+        Raises:
+            ConfigurationError: A setting is wrong; or the group or the API is another, which needs another manager; or
+                a plugin is disabled that another uses. Nothing is changed.
+            PluginHostError: Something did not start. What it is one of is stopped again, and all serve as before.
+        """
+        from pluginhost.applying import Change
+
+        after = self._configured(configuration)
+        if (after.group, after.api) != (self.group, self.api):
+            raise wrong("group and api stay as they are while plugins run", "make another PluginManager")
+        self._runner.require_open()
+        with self._apply_lock:
+            before, entries = self.configuration, self._entries()
+            self._trial = get_ident(), after
+            try:
+                is_other = before.capabilities != after.capabilities
+                change = Change(self._runner, entries, self._entries(), offers_other=is_other)
+                change.start()
+                changed = change.swap(lambda: self._set(after))
+            finally:
+                self._trial = None
+        self._runner.registry.events.emit("configuration.applied", "", changed)
+
+    def _set(self, configuration: "Configuration") -> None:
+        self._configuration, self._plugin_dirs = configuration, configuration.plugin_dirs
 
     def close(self) -> None:
         """Shuts down what was started, in reverse order; what fails is logged. A second call does nothing."""

@@ -7,7 +7,7 @@ import sys
 import time
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import pluginapi
 from pluginhost import dependencies, exits, identity, lifecycle, loading
@@ -25,13 +25,27 @@ if TYPE_CHECKING:
 
     from pluginhost.entries import Entry
     from pluginhost.host import Kind
-    from pluginhost.lifecycle import Handle
+    from pluginhost.lifecycle import Handle, State
     from pluginhost.loading import Loaded
     from pluginhost.registered import Registered
     from pluginhost.settings import Configuration
     from pluginhost.survey import Candidate, Row, Survey
 
 P = TypeVar("P", bound=pluginapi.Plugin)
+
+
+class Beside(NamedTuple):
+    """A plugin that was started beside what serves.
+
+    Attributes:
+        handle: The plugin's.
+        generation: What was started.
+        needs: The handles of the plugins that it uses.
+    """
+
+    handle: Handle
+    generation: Generation
+    needs: list[Handle]
 
 
 class Manager(Protocol):
@@ -85,6 +99,11 @@ class Runner:
         if not logger.handlers:  # a library prints nothing unless the application sets logging up
             logger.addHandler(logging.NullHandler())  # now: later it would look like some plugin's doing
 
+    @property
+    def api(self) -> str | None:
+        """The import name of the API package."""
+        return self._of.api
+
     def require_open(self) -> None:
         """Returns if plugins may be started.
 
@@ -102,7 +121,7 @@ class Runner:
             for handle in reversed(self.registry.started()):
                 self.stop(handle)
 
-    def _share(self) -> float:
+    def share(self) -> float:
         """Returns the seconds that the end of one plugin may take.
 
         It is half of what is left for all of them, so that one that hangs leaves some to the others.
@@ -162,11 +181,7 @@ class Runner:
             with told_apart():
                 contracts = identity.import_contracts(self._of.api)
                 self._admit(handle, entry, contracts)
-                loaded, told = self._load(handle, entry, contracts)
-                handle.move("created")
-                generation = Generation(handle.name, str(handle), loaded, self._host_for(handle, entry), entry.settings)
-                generation.start(self._share())
-                self._claim(generation)
+                generation, told = self._make(handle, entry, handle.needs, contracts, handle.move)
                 self._let_in(handle, generation, contracts)
         except BaseException as exc:
             error = exc if isinstance(exc, PluginHostError) else None
@@ -178,25 +193,64 @@ class Runner:
         for finding in told:
             self._of.tell(finding)
 
+    def _make(
+        self,
+        handle: Handle,
+        entry: Entry,
+        needs: list[Handle],
+        contracts: dict[str, type],
+        reached: Callable[[State], None],
+    ) -> tuple[Generation, list[Finding]]:
+        """Returns an admitted plugin, started, and what is told of it."""
+        loaded, told = self._load(entry, contracts, lambda: reached("loaded"))
+        reached("created")
+        host = self._host_for(handle, entry, needs)
+        generation = Generation(handle.name, str(handle), loaded, host, entry.settings)
+        generation.start(self.share())
+        self._claim(generation)
+        return generation, told
+
+    def beside(self, handle: Handle, entry: Entry) -> Beside:
+        """Returns a plugin that was started anew, beside what serves; it takes no calls yet.
+
+        Raises:
+            PluginHostError: As for a start.
+        """
+        self.require_open()
+        with told_apart():
+            contracts = identity.import_contracts(self._of.api)
+            entry.require_ready()
+            needs = self._required(entry.row, contracts)
+            generation, told = self._make(handle, entry, needs, contracts, lambda state: None)
+        for finding in told:
+            self._of.tell(finding)
+        return Beside(handle, generation, needs)
+
+    def retire(self, generation: Generation) -> None:
+        """Ends a generation that takes no calls any more; what fails is logged."""
+        for finding in generation.end(self.share())[0]:
+            self._of.tell(finding)
+        self._claim(generation)
+
     def _let_in(self, handle: Handle, generation: Generation, contracts: dict[str, type]) -> None:
         try:
             handle.begin(generation, contracts.values())
         except PluginHostError as exc:
-            add_to(exc, generation.shutdown(self._share()))
+            add_to(exc, generation.shutdown(self.share()))
             raise
 
     def _admit(self, handle: Handle, entry: Entry, contracts: dict[str, type]) -> None:
         """Admits a plugin once all that it requires runs."""
         try:
             entry.require_ready()
-            handle.needs = self._required(handle, entry.row, contracts)
+            handle.needs = self._required(entry.row, contracts)
         except PluginRefused as exc:
             handle.refuse("disabled" if entry.barred else "refused", exc)
             raise
-        handle.candidate = entry.row.candidate
+        handle.candidate, handle.settings = entry.row.candidate, entry.settings
         handle.move("admitted")
 
-    def _required(self, handle: Handle, row: Row, contracts: dict[str, type]) -> list[Handle]:
+    def _required(self, row: Row, contracts: dict[str, type]) -> list[Handle]:
         """Returns the handles of the plugins that one requires, all started."""
         if not row.requires:
             return []
@@ -214,7 +268,9 @@ class Runner:
             needs += served
         return needs
 
-    def _load(self, handle: Handle, entry: Entry, contracts: dict[str, type]) -> tuple[Loaded, list[Finding]]:
+    def _load(
+        self, entry: Entry, contracts: dict[str, type], reached: Callable[[], None]
+    ) -> tuple[Loaded, list[Finding]]:
         """Returns an admitted plugin, made and not yet initialised, and what is told of it."""
         row = entry.row
         if self._of.path:
@@ -228,22 +284,25 @@ class Runner:
         told = [] if builtin else self._probed(row, wanted)
         with loading.SERIAL:
             self._watch_end(row.candidate)
-            loaded = loading.load(
-                row.candidate, [*wanted.values()], [*contracts.values()], version, source,
-                lambda: handle.move("loaded"),
-            )  # fmt: skip
+            known = [*contracts.values()]
+            loaded = loading.load(row.candidate, [*wanted.values()], known, version, source, reached)
         for other in self.registry.started():
             lifecycle.require_own(loaded, other)
         return loaded, [*told, *loaded.findings]
 
-    def _host_for(self, handle: Handle, entry: Entry) -> PluginHost:
+    def _host_for(self, handle: Handle, entry: Entry, needs: list[Handle]) -> PluginHost:
+        def use(other: Handle) -> Handle:
+            if other not in needs:
+                needs.append(other)
+            return other
+
         def get(name: str, contract: TypeForm[P]) -> P:
             found = self.registry.by_name().get(name) if self.is_closed else None  # what it uses ends after it
-            return handle.use(found or self._of.handle(name)).require(contract)
+            return use(found or self._of.handle(name)).require(contract)
 
         def all(contract: TypeForm[P], requires: Collection[str]) -> dict[str, P]:
             found = self.serving(contract, requires, without=handle)
-            return {other.name: handle.use(other).require(contract) for other in found}
+            return {other.name: use(other).require(contract) for other in found}
 
         def load(
             namespace: str,
@@ -255,7 +314,7 @@ class Runner:
             for key, config in configuration.items():
                 entry = self.registry.guest_of(handle, self._of.row(f"{namespace}.{key}"), config)
                 undo(partial(self._dismiss, self.registry.of(entry)))
-                guests[key] = handle.use(self.serve(entry)).require(contract)
+                guests[key] = use(self.serve(entry)).require(contract)
             return guests
 
         offered, folder = self._of.configuration.capabilities, self._of.folder or user_folder
@@ -273,9 +332,9 @@ class Runner:
         for user in self.registry.users(handle):
             if user not in ending:
                 self.stop(user, (*ending, handle))
-        with self.registry.turn(handle, self._share()) as got_it:
+        with self.registry.turn(handle, self.share()) as got_it:
             if got_it and (generation := handle.serving):
-                for finding in handle.end(self._share()):
+                for finding in handle.end(self.share()):
                     self._of.tell(finding)
                 self._claim(generation)
             if got_it and forgets:

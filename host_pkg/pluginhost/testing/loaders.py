@@ -181,18 +181,20 @@ class _FakeRunner(Runner):
         super().__init__(manager)
         self._codes = codes
 
-    def _load(self, handle: Handle, entry: Entry, contracts: dict[str, type]) -> tuple[Loaded, list[Finding]]:
+    def _load(
+        self, entry: Entry, contracts: dict[str, type], reached: Callable[[], None]
+    ) -> tuple[Loaded, list[Finding]]:
         error = self._error_of(entry.row)
         if not isinstance(error, PluginLoadError):
-            return super()._load(handle, entry, contracts)
+            return super()._load(entry, contracts, reached)
         if isinstance(error, PluginTypeError) or error.finding.code == "factory-failed":
-            handle.move("loaded")
+            reached()
         raise error
 
-    def _host_for(self, handle: Handle, entry: Entry) -> PluginHost:
+    def _host_for(self, handle: Handle, entry: Entry, needs: list[Handle]) -> PluginHost:
         if error := self._error_of(entry.row):
             raise error
-        return super()._host_for(handle, entry)
+        return super()._host_for(handle, entry, needs)
 
     def _error_of(self, row: Row) -> PluginHostError | None:
         code = self._codes.get(row.name)

@@ -56,6 +56,7 @@ def test_imports_point_down() -> None:
         {"dependencies", "registered"},
         {"registry"},
         {"runner"},
+        {"applying"},
         {"doctor", "manager"},
         {"cli", "testing"},
     ]

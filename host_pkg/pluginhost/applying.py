@@ -1,0 +1,149 @@
+"""Another configuration for plugins that run: all that changed is started before anything is stopped.
+
+After Caddy, whose new configuration is provisioned beside the one that serves: https://caddyserver.com/docs/architecture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from pluginhost import identity
+from pluginhost.errors import PluginNotFound, PluginRefused, PluginStopped, wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pluginhost.entries import Entries, Entry
+    from pluginhost.lifecycle import Handle
+    from pluginhost.runner import Beside, Runner
+
+
+class Change:
+    """What another configuration changes: nothing of it is done before `start`.
+
+    Args:
+        runner: Of the manager.
+        before: All that is run as the manager is set now.
+        after: All that is run as it will be.
+        offers_other: Whether the application offers other capabilities, which a plugin learns when it is made.
+    """
+
+    def __init__(self, runner: Runner, before: Entries, after: Entries, *, offers_other: bool) -> None:
+        self._runner = runner
+        self._starts: list[tuple[Entry, Entry | None]] = []  # each with what it was before
+        self._replaces: list[tuple[Handle, Entry]] = []
+        self._stops: list[tuple[Handle, Entry | None]] = []  # `None` where nothing has that name any more
+        self._started: list[tuple[Handle, Entry | None]] = []
+        self._beside: list[Beside] = []
+        known = {entry.key: entry for entry in before}
+        for entry in after:
+            handle, was = runner.registry.find(entry), known.get(entry.key)
+            if handle is not None and handle.state == "running":
+                continue
+            is_new = was is None or not _may_run(was)
+            if _may_run(entry) and (
+                is_new or (handle and handle.state == "failed" and handle.settings != entry.settings)
+            ):
+                self._starts.append((entry, was))
+        for handle in runner.registry.started():
+            now = _entry_of(handle, after)
+            if now is None:
+                if _entry_of(handle, before):  # else it is another plugin's guest, or was uninstalled
+                    self._stops.append((handle, None))
+            elif now.barred or now.settings.distribution not in ("", now.row.distribution):
+                self._stops.append((handle, now))
+            elif handle.settings != now.settings or offers_other:
+                self._replaces.append((handle, now))
+        self._require_unused()
+
+    def start(self) -> None:
+        """Starts what is new, and what is other than before beside what serves.
+
+        Raises:
+            PluginHostError: Something did not start; all that was started is stopped again.
+        """
+        try:
+            for handle, entry in self._replaces:
+                self._beside.append(self._runner.beside(handle, entry))
+            for entry, was in self._starts:
+                self._started.append((self._runner.registry.of(entry), was))
+                self._runner.serve(entry, anew=True)
+        except BaseException:
+            self._undo()
+            raise
+
+    def swap(self, commit: Callable[[], None]) -> dict[str, list[str]]:
+        """Lets calls into what was started, and stops what it replaces and what is switched off.
+
+        Args:
+            commit: What sets the configuration, once nothing can fail any more.
+
+        Returns:
+            The names of what was `started`, `replaced` and `stopped`.
+
+        Raises:
+            PluginStopped: A plugin is being started or stopped elsewhere all the time; nothing is changed.
+        """
+        contracts = identity.import_contracts(self._runner.api).values()
+        with contextlib.ExitStack() as turns:
+            try:
+                for handle in [*(each.handle for each in self._beside), *(handle for handle, _ in self._stops)]:
+                    if not turns.enter_context(self._runner.registry.turn(handle, self._runner.share())):
+                        raise PluginStopped(handle.is_busy())
+            except BaseException:
+                self._undo()
+                raise
+            commit()
+            replaced = [each for each in self._beside if each.handle.state == "running"]
+            ended = [each.handle.replace(each.generation, contracts, each.needs) for each in replaced]
+        gone = [each.generation for each in self._beside if each not in replaced]  # stopped meanwhile, and so they stay
+        for generation in [*reversed(ended), *gone]:
+            self._runner.retire(generation)
+        for handle, entry in reversed(self._stops):
+            self._runner.stop(handle, forgets=entry is None)
+            if entry is not None:
+                _bar(handle, entry)
+        return {
+            "started": [handle.name for handle, _ in self._started],
+            "replaced": [each.handle.name for each in replaced],
+            "stopped": [handle.name for handle, _ in self._stops],
+        }
+
+    def _undo(self) -> None:
+        for handle, was in reversed(self._started):
+            self._runner.stop(handle, forgets=was is None)
+            if was is not None:
+                _bar(handle, was)
+        for each in reversed(self._beside):
+            self._runner.retire(each.generation)
+
+    def _require_unused(self) -> None:
+        """Returns if no plugin goes on that uses one which is to be stopped."""
+        stops, replaces = [handle for handle, _ in self._stops], [handle for handle, _ in self._replaces]
+        for handle in stops:
+            for user in self._runner.registry.users(handle):
+                if user not in stops and user not in replaces:
+                    raise wrong(f"{handle} cannot be switched off: {user} uses it", f"disable {user.name}, too")
+
+
+def _may_run(entry: Entry) -> bool:
+    return entry.barred is None and entry.row.state == "ready"
+
+
+def _entry_of(handle: Handle, entries: Entries) -> Entry | None:
+    """Returns what goes by a handle's name; a plugin that has instances may run by its own name, too."""
+    with contextlib.suppress(PluginNotFound):
+        for name in (handle.name, f"{handle.name}@{handle.candidate.distribution.name}"):
+            entry = entries.find(name)
+            if entry.key == (handle.name, handle.candidate.distribution.name):
+                return entry
+    return None
+
+
+def _bar(handle: Handle, entry: Entry) -> None:
+    """Has a plugin that was stopped, or has failed, as it is when the settings do not let it run."""
+    if handle.state in ("stopped", "failed"):
+        handle.move("discovered")
+    if handle.state in ("discovered", "refused", "disabled") and entry.barred:
+        handle.refuse("disabled", PluginRefused(entry.barred))
