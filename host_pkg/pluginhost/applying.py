@@ -41,17 +41,16 @@ class Change:
             handle, was = runner.registry.find(entry), known.get(entry.key)
             if handle is not None and handle.state == "running":
                 continue
-            is_new = was is None or not _may_run(was)
-            if _may_run(entry) and (
-                is_new or (handle and handle.state == "failed" and handle.settings != entry.settings)
-            ):
+            is_new = was is None or was.barred or (was.row.state == "refused" and entry.row.state == "ready")
+            is_mended = handle is not None and handle.state == "failed" and handle.settings != entry.settings
+            if _is_meant(entry) and (is_new or is_mended):
                 self._starts.append((entry, was))
         for handle in runner.registry.started():
             now = _entry_of(handle, after)
             if now is None:
                 if _entry_of(handle, before):  # else it is another plugin's guest, or was uninstalled
                     self._stops.append((handle, None))
-            elif now.barred or now.settings.distribution not in ("", now.row.distribution):
+            elif not _is_meant(now):
                 self._stops.append((handle, now))
             elif handle.settings != now.settings or offers_other:
                 self._replaces.append((handle, now))
@@ -127,8 +126,9 @@ class Change:
                     raise wrong(f"{handle} cannot be switched off: {user} uses it", f"disable {user.name}, too")
 
 
-def _may_run(entry: Entry) -> bool:
-    return entry.barred is None and entry.row.state == "ready"
+def _is_meant(entry: Entry) -> bool:
+    """Returns whether the settings let it run, and name no other of the same name."""
+    return entry.barred is None and entry.settings.distribution in ("", entry.row.distribution)
 
 
 def _entry_of(handle: Handle, entries: Entries) -> Entry | None:

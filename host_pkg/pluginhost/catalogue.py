@@ -310,6 +310,13 @@ CODES: Final = {
         "Find the broken plugin with `pluginhost doctor --load`, disable or uninstall it, and leave safe mode.",
     ),
     # loading
+    "config-wrong": _error(
+        "new",
+        "The plugin's configuration is not of the type that the plugin declares.",
+        "A value in its `config` is of the wrong type or out of range, a key is misspelt, or one is missing.",
+        "Correct what the message names. `pluginhost config schema NAME` tells what may be set; `pluginhost config "
+        "check` checks all of it without starting a plugin.",
+    ),
     "module-missing": _error(
         "import",
         "The entry point's module does not exist.",
@@ -577,9 +584,15 @@ CODES: Final = {
     ),
     "configuration-wrong": _error(
         "usage",
-        "A setting is unknown or has the wrong type.",
-        "A mistyped key or value; the message has its path.",
+        "A setting is unknown or has the wrong type, or a configuration file cannot be read.",
+        "A mistyped key or value; the message has its path, and the file or the line.",
         "Write what the hint says.",
+    ),
+    "config-not-owned": _warning(
+        "usage",
+        "The configuration file of the working folder belongs to another user; its plugin folders are left out.",
+        "Whoever may write the file could have code run, in the name of the one who types a command there.",
+        "Read the file, then name it with `--config`, or make it your own.",
     ),
     "contract-unfit": _error(
         "usage",

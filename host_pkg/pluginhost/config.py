@@ -1,135 +1,260 @@
-"""What the application or the operator sets, checked."""
+"""What the application and the operator set: arguments and files, which of them counts, and what comes of it."""
 
 from __future__ import annotations
 
 import os
+import sys
 
-from pluginhost.errors import wrong
-from pluginhost.settings import Configuration, InstanceSettings, PluginSettings
+from pluginhost.errors import ConfigurationError, Finding
+from pluginhost.index import absolute, home
 
-# `typing` is not imported on the road of a survey; type checkers know this name.
+# What reads and checks a file is imported once there is one: a command without any is as fast as before.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from typing import Any, Literal, TypeAlias
+    from collections.abc import Iterator, Mapping, Sequence
 
-    When: TypeAlias = Literal["never", "new", "always"]
+    from pluginhost.settings import Configuration
+    from pluginhost.validation import Fault, Keys
 
+FILE = "pluginhost.toml"
+PYPROJECT = "pyproject.toml"
+LARGEST = 1 << 20
+"""Bytes of a file at most."""
 
-PROBE = ("never", "new", "always")
-"""When a plugin's first load is tried in a process that may be lost."""
-
-
-def configuration(given: Mapping[str, Any], file: Any) -> Configuration:
-    """Returns all that is set."""
-    made = dict(file or {}) | dict(given)
-    for name, check in (("plugins", plugin_settings), ("instances", instance_settings), ("plugin_dirs", folders),
-                        ("capabilities", capabilities), ("allow", frozenset)):  # fmt: skip
-        if name in made:
-            made[name] = check(made[name])
-    require_probe(made.get("probe", "new"), made.get("probe_timeout", 20.0))
-    require_seconds("shutdown_timeout", made.get("shutdown_timeout", 10.0))
-    return Configuration(**made)
+_LISTS = ("plugin_dirs", "capabilities", "allow")
 
 
-def folders(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Returns the paths of plugin folders as text.
+class Layer:
+    """What one file, or the application, sets.
+
+    Attributes:
+        file: The file, as messages name it; empty for arguments.
+        values: What is set.
+        is_own: Whether the file belongs to who runs this.
+    """
+
+    __slots__ = ("file", "is_own", "values")
+
+    def __init__(self, file: str, values: Mapping[str, object], *, is_own: bool = True) -> None:
+        self.file = file
+        self.values = values
+        self.is_own = is_own
+
+
+def configuration(
+    given: Mapping[str, object],
+    file: str | os.PathLike[str] | Mapping[str, object] | None = None,
+    others: Sequence[Layer] = (),
+) -> Configuration:
+    """Returns all that is set for one manager.
+
+    Args:
+        given: Its arguments. They come before all else.
+        file: The path of a file, or what would be in it.
+        others: Further files; the first of them comes before the next.
 
     Raises:
-        ConfigurationError: It is one path instead of several, or not a path.
+        ConfigurationError: A file cannot be read, a setting is unknown or missing, or a value is wrong: the message
+            has its path, and the file that it is in. All that is wrong is told at once.
     """
-    if isinstance(paths, (str, bytes, os.PathLike)):
-        raise wrong(f"plugin_dirs is {paths!r}", f"write a list: plugin_dirs=[{paths!r}]")
+    from itertools import islice
+
+    from pluginhost.settings import Configuration
+    from pluginhost.validation import MOST, require
+
+    layers = [*reversed(others), Layer("", _as_in_a_file(given))]
+    if isinstance(file, (str, os.PathLike)):
+        layers.insert(-1, read(file))
+    elif file is not None:
+        layers.insert(-1, Layer("", _as_in_a_file(file)))
+    if found := list(islice(faults(layers), MOST)):
+        raise ConfigurationError(*found)
+    values = merged(layers)
+    if values.get("api") == "none":
+        values["api"] = None
+    return require(values, Configuration)
+
+
+def faults(layers: Sequence[Layer]) -> Iterator[Finding]:
+    """Yields all that is wrong in layers, later ones before earlier ones; each finding names the file."""
+    from pluginhost.settings import Configuration
+    from pluginhost.validation import MISSING
+    from pluginhost.validation import faults as of_value
+
+    for layer in layers:
+        for fault in (*of_value(layer.values, Configuration), *_of_instances(layer.values)):
+            if fault.what != MISSING:
+                yield fault.finding(layer.file)
+    for fault in of_value(merged(layers), Configuration):
+        if fault.what == MISSING:  # what one file leaves out, another may have
+            yield fault.finding(origin(layers, fault.keys[:-1]).file)
+
+
+def _of_instances(values: Mapping[str, object]) -> Iterator[Fault]:
+    """Yields what is wrong with instances that their type does not tell."""
+    from pluginhost.validation import UNKNOWN, Fault, joined
+
+    instances = values.get("instances")
+    for name, settings in _items(instances):
+        path = joined("instances", (name,))
+        if not (name.isascii() and name.replace("-", "").replace("_", "").replace(".", "").isalnum()):
+            yield Fault(("instances", name), path, "is not a name", "use ASCII letters, digits, `-`, `_` and dots")
+        table = dict(_items(settings))
+        if "distribution" in table:
+            hint = f'write plugin = "{table.get("plugin", "NAME")}@{table["distribution"]}"'
+            yield Fault(("instances", name, "distribution"), f"{path}.distribution", UNKNOWN, hint)
+
+
+def _items(value: object) -> list[tuple[str, object]]:
+    """Returns what is in a table; nothing when it is none."""
+    is_table = hasattr(value, "keys")
+    return [(key, inner) for key, inner in value.items() if isinstance(key, str)] if is_table else []  # type: ignore[attr-defined]
+
+
+def merged(layers: Sequence[Layer]) -> dict[str, object]:
+    """Returns what layers set together: a later one before an earlier one, tables key by key."""
+    values: dict[str, object] = {}
+    for layer in layers:
+        values = _joined(values, layer.values)
+    return values
+
+
+def _joined(weak: Mapping[str, object], strong: Mapping[str, object]) -> dict[str, object]:
+    both = dict(weak)
+    for key, value in strong.items():
+        before = both.get(key)
+        are_tables = hasattr(before, "keys") and hasattr(value, "keys")
+        both[key] = _joined(before, value) if are_tables else value  # type: ignore[arg-type]
+    return both
+
+
+def origin(layers: Sequence[Layer], keys: Keys) -> Layer:
+    """Returns the layer that a value comes from, of those that have it the last."""
+    return next((layer for layer in reversed(layers) if _has(layer.values, keys)), layers[-1])
+
+
+def _has(value: object, keys: Keys) -> bool:
+    for key in keys:
+        if not hasattr(value, "keys") or key not in value:  # type: ignore[operator]
+            return False
+        value = value[key]  # type: ignore[index]
+    return True
+
+
+def read(path: str | os.PathLike[str]) -> Layer:
+    """Returns what a file sets: all of it, or the table `[tool.pluginhost]` of a pyproject.toml.
+
+    Folders of wheels are absolute there; in the file they are as from its own folder.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is not TOML; the message has the file and the line.
+    """
+    import tomllib
+
+    file = os.fspath(path)
+    content, is_own = _content(file)
     try:
-        return [os.fsdecode(path) for path in paths]
-    except TypeError as exc:
-        raise wrong(f"plugin_dirs is {paths!r}: {exc}", "write a list of paths") from exc
+        values: object = tomllib.loads(content.decode())
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        raise _unreadable(file, f"is not UTF-8 (at line {line})", "save it as UTF-8") from exc
+    except (ValueError, RecursionError) as exc:
+        last = content.rstrip().count(b"\n") + 1
+        said = str(exc).replace("at end of document", f"at line {last}, the end")
+        raise _unreadable(file, f"is not TOML: {said}", "mend it in an editor") from exc
+    if os.path.basename(file) == PYPROJECT:
+        values = _table(file, _table(file, values, "tool"), "tool", "pluginhost")
+    return Layer(file, _as_in_a_file(values, os.path.dirname(os.path.abspath(file))), is_own=is_own)  # type: ignore[arg-type]
 
 
-def plugin_settings(plugins: Mapping[str, Mapping[str, object]]) -> dict[str, PluginSettings]:
-    """Returns the settings of each plugin by its name.
+def _table(file: str, values: object, *keys: str) -> object:
+    inner = dict(_items(values)).get(keys[-1], {})
+    if not isinstance(inner, dict):
+        raise _unreadable(file, f"has {'.'.join(keys)}, which is no table", f"write a table [{'.'.join(keys)}]")
+    return inner
 
-    Args:
-        plugins: By plugin name, `enabled` (true or false) and `config` (a table for the plugin).
+
+def _content(file: str) -> tuple[bytes, bool]:
+    """Returns what is in a regular file, and whether it belongs to who runs this; anything else is not waited for."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as opened:
+            status = os.fstat(descriptor)
+            if status.st_mode & 0o170000 != 0o100000:
+                raise _unreadable(file, "is not a regular file", "name a file of TOML")
+            content = opened.read(LARGEST + 1)
+        is_own = not hasattr(os, "getuid") or {status.st_uid, os.lstat(file).st_uid} == {os.getuid()}
+    except (OSError, ValueError) as exc:
+        raise _unreadable(file, f"cannot be read: {exc}", "name a file that is there, and that you may read") from exc
+    if len(content) > LARGEST:
+        raise _unreadable(file, f"has more than {LARGEST:,} bytes", "what is so large is no configuration")
+    return content, is_own
+
+
+def _unreadable(file: str, what: str, hint: str) -> ConfigurationError:
+    return ConfigurationError(Finding("configuration-wrong", f"{file} {what}", hint, file))
+
+
+def _as_in_a_file(values: Mapping[str, object], folder: str = "") -> dict[str, object]:
+    """Returns what is given with lists for what else Python has, and with folders that are absolute."""
+    plain = dict(values)
+    for key in _LISTS:
+        value = plain.get(key)
+        if value is None or isinstance(value, (str, bytes, os.PathLike)) or hasattr(value, "keys"):
+            continue
+        if hasattr(value, "__iter__"):
+            plain[key] = list(value)
+    folders = plain.get("plugin_dirs")
+    if isinstance(folders, list) and all(isinstance(each, (str, bytes, os.PathLike)) for each in folders):
+        plain["plugin_dirs"] = absolute([os.path.join(folder, os.fsdecode(each)) for each in folders])
+    return plain
+
+
+def command_layers(file: str | None) -> tuple[list[Layer], list[Finding]]:
+    """Returns what the command reads, strongest first, and what is to be told of it.
+
+    That is the file given, the one in the working folder, and the user's own. The one in the working folder may be
+    anybody's, and code comes from plugin folders: they count only if the file belongs to the user.
 
     Raises:
-        ConfigurationError: A key is unknown, or a value is of the wrong type; the message names its path.
+        ConfigurationError: One of them cannot be read.
     """
-    return {name: _settings(f"plugins.{name}", settings) for name, settings in plugins.items()}
+    layers, told = [read(file)] if file else [], []
+    if here := working_file():
+        layer = read(here)
+        if "plugin_dirs" in layer.values and not layer.is_own:
+            layer.values = {key: value for key, value in layer.values.items() if key != "plugin_dirs"}
+            told.append(
+                Finding(
+                    "config-not-owned",
+                    f"{here} belongs to another user; its plugin_dirs are left out",
+                    f"once you have read it: --config {here}",
+                    os.path.abspath(here),
+                )
+            )
+        layers.append(layer)
+    if os.path.exists(own := user_file()):
+        layers.append(read(own))
+    return layers, told
 
 
-def instance_settings(instances: Mapping[str, Mapping[str, object]]) -> dict[str, InstanceSettings]:
-    """Returns the settings of each instance by its name.
-
-    Args:
-        instances: By instance name, `plugin` (its name), `enabled` and `config`.
-
-    Raises:
-        ConfigurationError: A name is not plain, a key is unknown or missing, or a value is of the wrong type.
-    """
-    return {name: _instance(name, dict(settings)) for name, settings in instances.items()}
-
-
-def capabilities(names: Collection[str]) -> frozenset[str]:
-    """Returns what an application offers.
-
-    Raises:
-        ConfigurationError: It is one text instead of several, or not of text.
-    """
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise wrong(f"capabilities is {names!r}", 'write a set of texts, such as {"streaming"}')
-    return frozenset(names)
+def working_file() -> str:
+    """Returns the configuration file of the working folder; empty when there is none."""
+    if os.path.lexists(FILE):
+        return FILE
+    try:
+        with open(os.open(PYPROJECT, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            return PYPROJECT if b"pluginhost" in file.read(LARGEST) else ""
+    except OSError:
+        return ""  # it is not there, or not about us
 
 
-def require_seconds(name: str, seconds: float) -> None:
-    """Returns if a time is one.
-
-    Raises:
-        ConfigurationError: It is not more than nothing and less than a day's.
-    """
-    if not isinstance(seconds, int | float) or not 0 < seconds < 86_400:
-        raise wrong(f"{name} is {seconds!r}", "write seconds, more than 0 and less than a day's")
-
-
-def name_taken(path: str, name: str) -> Exception:
-    """Returns the error that a name is another plugin's."""
-    return wrong(f"{path}: there is a plugin called {name!r} already", "choose another name")
-
-
-def require_probe(when: str, seconds: float) -> None:
-    """Returns if it is said rightly when and how long first loads are tried.
-
-    Raises:
-        ConfigurationError: `when` is none of the three words, or the time is none.
-    """
-    if when not in PROBE:
-        raise wrong(f"probe is {when!r}", f"write {', '.join(PROBE)}")
-    require_seconds("probe_timeout", seconds)
-
-
-def _instance(name: str, settings: dict[str, object]) -> InstanceSettings:
-    path = f"instances.{name}"
-    if not (name.isascii() and name.replace("-", "").replace("_", "").replace(".", "").isalnum()):
-        raise wrong(f"{path[:100]!a} is not a name", "use ASCII letters, digits, `-`, `_` and dots")
-    if not isinstance(plugin := settings.pop("plugin", None), str):
-        raise wrong(f"{path}.plugin is {plugin!r}", "write the name of the plugin that it is an instance of")
-    if "distribution" in settings:
-        raise wrong(f"{path}.distribution is not a setting", f'write plugin = "{plugin}@{settings["distribution"]}"')
-    common = _settings(path, settings)
-    return InstanceSettings(plugin=plugin, enabled=common.enabled, config=common.config)
-
-
-def _settings(path: str, settings: Mapping[str, object]) -> PluginSettings:
-    for key in settings:
-        if key not in PluginSettings.__slots__:
-            raise wrong(f"{path}.{key} is not a setting", f"a plugin has: {', '.join(PluginSettings.__slots__)}")
-    enabled, config = settings.get("enabled", True), settings.get("config", {})
-    if not isinstance(enabled, bool):
-        raise wrong(f"{path}.enabled is {enabled!r}", "write true or false")
-    if not isinstance(config, dict):
-        raise wrong(f"{path}.config is {config!r}", "write a table")
-    distribution = settings.get("distribution", "")
-    if not isinstance(distribution, str):
-        raise wrong(f"{path}.distribution is {distribution!r}", "write the name of a distribution")
-    made: Any = {**settings, "enabled": enabled, "config": config, "distribution": distribution}
-    return PluginSettings(**made)
+def user_file() -> str:
+    """Returns where the user's own file is, or would be, as platformdirs has it, without importing it."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~\\AppData\\Local")
+        return os.path.join(base, "pluginhost", FILE)
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(home(), *(("Library", "Application Support") if sys.platform == "darwin" else (".config",)))
+    return os.path.join(base, "pluginhost", FILE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pluginhost.errors import Finding, PluginNotFound, PluginRefused, wrong
-from pluginhost.settings import PluginSettings
+from pluginhost.settings import InstanceSettings, PluginSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +46,12 @@ class Entry:
         if self.barred:
             raise PluginRefused(self.barred)
         self.row.require_ready()
+
+    @property
+    def path(self) -> str:
+        """Where its `config` is set, as a message names it."""
+        table = "instances" if isinstance(self.settings, InstanceSettings) else "plugins"
+        return f"{table}.{self.name if '.' not in self.name else repr(self.name)}.config"
 
     @property
     def key(self) -> Key:

@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 import pluginapi
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Kind: TypeAlias = Literal["data", "cache"]
 
 P = TypeVar("P", bound=pluginapi.Plugin)
+T = TypeVar("T")
 
 
 def user_folder(kind: Kind) -> Path:
@@ -46,6 +47,7 @@ class Services(NamedTuple):
         capabilities: What the application offers.
         events: The listeners of all.
         folder: Returns the folder in which plugins have theirs.
+        path: Where its configuration is set, for a message.
     """
 
     of: str
@@ -55,6 +57,7 @@ class Services(NamedTuple):
     capabilities: frozenset[str]
     events: Events
     folder: Callable[[Kind], Path]
+    path: str = "config"
 
 
 class PluginHost(pluginapi.Host):
@@ -83,6 +86,12 @@ class PluginHost(pluginapi.Host):
     def config(self) -> Mapping[str, object]:
         self._require_open()
         return self._config
+
+    def config_as(self, type: TypeForm[T]) -> T:
+        from pluginhost import validation  # most plugins take it as it is
+
+        found: T = validation.require(dict(self.config), cast("Any", type), self._require_open().path)
+        return found
 
     @property
     def capabilities(self) -> frozenset[str]:

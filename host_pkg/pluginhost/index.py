@@ -70,20 +70,20 @@ def folder() -> str:
     base = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(base):
         return os.path.join(base, "pluginhost")
-    return os.path.join(_home(), *(("Library", "Caches") if sys.platform == "darwin" else (".cache",)), "pluginhost")
+    return os.path.join(home(), *(("Library", "Caches") if sys.platform == "darwin" else (".cache",)), "pluginhost")
 
 
-def _home() -> str:
+def home() -> str:
     """Returns the user's home; where there is none, a folder that cannot be: without a cache all goes on."""
-    home = os.environ.get("HOME", "")
-    if not os.path.isabs(home):
+    named = os.environ.get("HOME", "")
+    if not os.path.isabs(named):
         import pwd  # a user without a HOME is rare
 
         try:
-            home = pwd.getpwuid(os.getuid()).pw_dir
+            named = pwd.getpwuid(os.getuid()).pw_dir
         except KeyError:
-            home = ""
-    return home.rstrip("/") or "/" if os.path.isabs(home) else os.devnull
+            named = ""
+    return named.rstrip("/") or "/" if os.path.isabs(named) else os.devnull
 
 
 def store_folder() -> str:

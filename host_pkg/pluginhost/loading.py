@@ -17,12 +17,19 @@ from stevedore.named import NamedExtensionManager
 
 import pluginhost.catalogue  # noqa: F401 - to tell of a plugin after which nothing can be imported
 from pluginhost import identity, symbols
-from pluginhost.errors import Finding, PluginFactoryError, PluginImportError, PluginLoadError, describe
+from pluginhost.errors import (
+    ConfigurationError,
+    Finding,
+    PluginFactoryError,
+    PluginImportError,
+    PluginLoadError,
+    describe,
+)
 from pluginhost.interrupts import Interrupted
 from pluginhost.process import Change, Modules, ProcessState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from types import ModuleType
     from typing import Final
 
@@ -78,7 +85,7 @@ def load(
     known: list[type],
     version: str | None = None,
     source: Source | None = None,
-    reached: Callable[[], None] = lambda: None,
+    reached: Callable[[ModuleType], None] = lambda module: None,
 ) -> Loaded:
     """Returns an admitted candidate's plugin, new and not yet initialised.
 
@@ -88,13 +95,14 @@ def load(
         known: All of the host's contracts; those that it implements it must keep.
         version: The API's version; `None` when it does not tell.
         source: What else is known of it.
-        reached: Called between its import and its `New()`.
+        reached: Called with its module between its import and its `New()`.
 
     Raises:
         PluginImportError: Its module cannot be imported.
         PluginLookupError: Its module does not have the factory.
         PluginFactoryError: The factory cannot be called, or raised.
         PluginTypeError: What it returned is not the contract.
+        PluginHostError: What `reached` raised.
     """
     source = source or Source()
     state, api, modules = ProcessState(), identity.HeldApi(known), Modules()
@@ -196,7 +204,7 @@ class _AdmittedEntryPoint(EntryPoint):
         candidate: Candidate,
         modules: Modules,
         factory: Callable[[], object] | None,
-        reached: Callable[[], None],
+        reached: Callable[[ModuleType], None],
     ) -> None:
         super().__init__(candidate.name, candidate.value, candidate.group)
         # Entry points refuse attributes.
@@ -224,7 +232,7 @@ class _AdmittedEntryPoint(EntryPoint):
         _require_no_arguments(factory, candidate, module)
         with contextlib.suppress(BaseException):  # a hook that the plugin added may raise
             sys.audit(IMPORTED, candidate.name)
-        vars(self)["reached"]()
+        vars(self)["reached"](module)
 
         def new() -> object:
             try:
@@ -244,6 +252,24 @@ def _module_of(factory: object) -> ModuleType:
     """Returns the module of an application's own factory."""
     name = getattr(factory, "__module__", None) or type(factory).__module__
     return sys.modules.get(name) or sys.modules["__main__"]
+
+
+def require_config(module: ModuleType, config: Mapping[str, object], path: str, candidate: Candidate) -> None:
+    """Returns if a configuration is of the type that a plugin's module declares as `Config`, where it declares one.
+
+    Raises:
+        ConfigurationError: It is not; the error has every fault.
+    """
+    declared = symbols.config_type(module)
+    if declared is None:
+        return
+    from pluginhost import validation  # most plugins declare none
+
+    found = [fault.finding() for fault in validation.faults(config, declared, path)]
+    if found:
+        raise ConfigurationError(
+            *(Finding("config-wrong", f"{candidate}: {each.message}", each.hint, each.path) for each in found)
+        )
 
 
 def _require_no_arguments(factory: Callable[..., object], candidate: Candidate, module: ModuleType) -> None:

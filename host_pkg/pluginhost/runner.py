@@ -20,6 +20,7 @@ from pluginhost.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
+    from types import ModuleType
 
     from typing_extensions import TypeForm
 
@@ -285,7 +286,13 @@ class Runner:
         with loading.SERIAL:
             self._watch_end(row.candidate)
             known = [*contracts.values()]
-            loaded = loading.load(row.candidate, [*wanted.values()], known, version, source, reached)
+
+            def imported(module: ModuleType) -> None:
+                reached()
+                if builtin is None:
+                    loading.require_config(module, entry.settings.config, entry.path, row.candidate)
+
+            loaded = loading.load(row.candidate, [*wanted.values()], known, version, source, imported)
         for other in self.registry.started():
             lifecycle.require_own(loaded, other)
         return loaded, [*told, *loaded.findings]
@@ -318,7 +325,7 @@ class Runner:
             return guests
 
         offered, folder = self._of.configuration.capabilities, self._of.folder or user_folder
-        services = Services(str(handle), get, all, load, offered, self.registry.events, folder)
+        services = Services(str(handle), get, all, load, offered, self.registry.events, folder, entry.path)
         return PluginHost(self._of.group, handle.name, entry.settings.config, services)
 
     def stop(self, handle: Handle, ending: tuple[Handle, ...] = (), *, forgets: bool = False) -> None:

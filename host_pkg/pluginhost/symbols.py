@@ -5,13 +5,13 @@ from __future__ import annotations
 import collections.abc
 import difflib
 import typing
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from pluginhost.errors import Finding, PluginLookupError
 from pluginhost.interrupts import Interrupted, told_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from typing_extensions import TypeForm
@@ -51,6 +51,17 @@ def find(module: ModuleType, symbol: str, candidate: Candidate) -> object:
                 )
             ) from exc
     return found
+
+
+def config_type(module: ModuleType) -> type | None:
+    """Returns the type that a module declares for the plugin's configuration: its `Config`, if that describes a table.
+
+    A dataclass, a `TypedDict` and a `msgspec.Struct` do; a class of another kind that has the name does not.
+    """
+    found = vars(module).get("Config")
+    names: Mapping[str, object] = type.__dict__["__dict__"].__get__(found) if isinstance(found, type) else {}
+    is_table = names.keys() & {"__dataclass_fields__", "__required_keys__", "__struct_fields__"}
+    return cast("type", found) if is_table else None
 
 
 class Symbol(Generic[T]):

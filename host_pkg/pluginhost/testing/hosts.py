@@ -59,7 +59,7 @@ class FakeHost(PluginHost):
         events.subscribe(self.events.append)
         self._folder = Folder(folder)  # held beyond `revoke`
         self._plugins = dict(plugins or {})
-        offered = settings.capabilities(capabilities)
+        offered = settings.configuration({"capabilities": capabilities}).capabilities
         services = Services(name, self._get, self._all, self._load, offered, events, self._folder)
         super().__init__(_GROUP, name, config or {}, services)
 

@@ -51,7 +51,15 @@ _ERRORS: Final[Mapping[str, type[PluginHostError]]] = {
 }
 """What is raised by stage; at later ones nothing is raised that a class of the test's own could not."""
 
-_NOT_AT_START: Final = {"disabled", "not-allowed", "safe-mode", "wheel-replaced", "symbol-type", "capability-missing"}
+_NOT_AT_START: Final = {
+    "config-wrong",
+    "disabled",
+    "not-allowed",
+    "safe-mode",
+    "wheel-replaced",
+    "symbol-type",
+    "capability-missing",
+}
 
 CAN_FAIL: Final = frozenset(
     code for code, of in CODES.items() if of.stage in _ERRORS and of.severity == "error" and code not in _NOT_AT_START

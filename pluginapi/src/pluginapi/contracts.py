@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
 P = TypeVar("P", bound="Plugin")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,20 @@ class Host(ABC):
     @abstractmethod
     def config(self) -> Mapping[str, object]:
         """The plugin's own configuration, read-only; empty when there is none."""
+
+    @abstractmethod
+    def config_as(self, type: TypeForm[T]) -> T:
+        """Returns the plugin's own configuration as an object of a type, which says what may be in it.
+
+        A plugin whose module has that type as `Config`, beside `New`, has its configuration checked before it is made,
+        and by `pluginhost config check` without being started.
+
+        Args:
+            type: A dataclass, for instance; the fields without a default must be set.
+
+        Raises:
+            Exception: The configuration is not of that type; the message has the path of each fault.
+        """
 
     @property
     @abstractmethod

@@ -1,14 +1,27 @@
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
 import pytest
-from pluginhost import ConfigurationError, PluginManager
-from pluginhost.config import plugin_settings
+import tomlkit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pluginhost import ConfigurationError, PluginManager, config
+from pluginhost.config import Layer, command_layers, configuration, merged, read
+
+
+def told(error: ConfigurationError) -> list[str]:
+    return [each.message for each in (error.finding, *error.more)]
 
 
 def test_what_is_left_out_has_its_default() -> None:
-    settings = plugin_settings({"a": {}, "b": {"enabled": False, "config": {"x": 1}}})
-    assert (settings["a"].enabled, settings["a"].config) == (True, {})
-    assert (settings["b"].enabled, settings["b"].config) == (False, {"x": 1})
+    made = configuration({"plugins": {"a": {}, "b": {"enabled": False, "config": {"x": 1}}}})
+    assert (made.group, made.api, made.allow, made.probe_timeout) == ("pluginhost.plugins", "pluginapi", None, 20.0)
+    assert (made.plugins["a"].enabled, made.plugins["a"].config) == (True, {})
+    assert (made.plugins["b"].enabled, made.plugins["b"].config) == (False, {"x": 1})
 
 
 @pytest.mark.parametrize(
@@ -23,3 +36,280 @@ def test_a_wrong_setting_is_named_by_its_path(settings: dict[str, object], path:
     with pytest.raises(ConfigurationError, match=path) as caught:
         PluginManager(plugins={"a": settings})
     assert caught.value.finding.code == "configuration-wrong"
+
+
+def test_an_argument_comes_before_the_file_given_and_that_before_others(tmp_path: Path) -> None:
+    file = tmp_path / "given.toml"
+    file.write_text(
+        'group = "file"\nprobe = "never"\nallow = ["a", "b"]\n[plugins.a]\ncall_timeout = 3\nenabled = false\n'
+    )
+    others = [
+        Layer("first", {"group": "first", "probe": "always", "api": "first", "allow": ["c"]}),
+        Layer("second", {"api": "second", "safe_mode": True, "plugins": {"a": {"concurrency": 4}}}),
+    ]
+    made = configuration({"group": "argument", "plugins": {"a": {"enabled": True}}}, file, others)
+    assert (made.group, made.probe, made.api, made.safe_mode) == ("argument", "never", "first", True)
+    assert made.allow == {"a", "b"}, "lists are not mixed"
+    assert (made.plugins["a"].enabled, made.plugins["a"].call_timeout, made.plugins["a"].concurrency) == (True, 3.0, 4)
+
+
+def test_what_is_given_is_not_changed() -> None:
+    first, second = {"plugins": {"a": {"x": 1}}}, {"plugins": {"a": {"y": 2}, "b": {}}}
+    assert merged([Layer("", first), Layer("", second)]) == {"plugins": {"a": {"x": 1, "y": 2}, "b": {}}}
+    assert (first, second) == ({"plugins": {"a": {"x": 1}}}, {"plugins": {"a": {"y": 2}, "b": {}}})
+    inner = object()
+    assert configuration({"plugins": {"a": {"config": {"live": inner}}}}).plugins["a"].config["live"] is inner
+
+
+def test_none_is_no_api(tmp_path: Path) -> None:
+    (tmp_path / "f.toml").write_text('api = "none"\n')
+    assert configuration({}, tmp_path / "f.toml").api is None
+    assert configuration({"api": None}).api is None
+    assert configuration({"api": "pluginapi"}, tmp_path / "f.toml").api == "pluginapi"
+
+
+def test_a_file_has_its_table_in_pyproject_too(tmp_path: Path) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text('[project]\nname = "x"\n[tool.pluginhost.plugins.english]\nenabled = false\n')
+    assert not configuration({}, file).plugins["english"].enabled
+    file.write_text("[project]\n")
+    assert configuration({}, file) == configuration({})
+    for wrong in ("tool = 3", "[tool]\npluginhost = 3"):
+        file.write_text(wrong)
+        with pytest.raises(ConfigurationError, match="no table"):
+            read(file)
+
+
+def test_folders_of_wheels_are_as_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "f.toml").write_text('plugin_dirs = ["wheels", "../other/", "/abs"]\n')
+    monkeypatch.chdir(tmp_path)
+    assert configuration({}, "sub/f.toml").plugin_dirs == [
+        str(tmp_path / "sub" / "wheels"), str(tmp_path / "sub" / ".." / "other"), "/abs",
+    ]  # fmt: skip
+    assert configuration({"plugin_dirs": ("x", Path("y"))}, "sub/f.toml").plugin_dirs == [
+        str(tmp_path / "x"), str(tmp_path / "y"),
+    ]  # fmt: skip
+
+
+def test_a_fault_names_the_file_that_has_it(tmp_path: Path) -> None:
+    file = tmp_path / "pluginhost.toml"
+    file.write_text('prob = "new"\n[plugins.english]\nenabled = 3\n[instances.one]\nenabled = true\n')
+    with pytest.raises(ConfigurationError) as raised:
+        configuration({"plugins": {"english": {"concurrency": 0}}}, file, [Layer("user.toml", {"group": 3})])
+    assert told(raised.value) == [
+        "user.toml: group is 3",
+        f"{file}: prob is not a setting",
+        f"{file}: plugins.english.enabled is 3",
+        "plugins.english.concurrency is 0",
+        f"{file}: instances.one.plugin is missing",
+    ]
+    assert {each.path for each in raised.value.more} == {str(file), ""}
+
+
+def test_an_instance_has_no_distribution_but_its_plugin_may_name_one() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        configuration({"instances": {"a": {"plugin": "p", "distribution": "d"}, "b c": {"plugin": "p"}}})
+    assert told(raised.value) == ["instances.a.distribution is not a setting", 'instances."b c" is not a name']
+    assert raised.value.finding.hint == 'write plugin = "p@d"'
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n[plugins", "is not TOML: .*line 2"),
+        (b"a = 1\nb = '\xff'\n", r"is not UTF-8 \(at line 2\)"),
+        (b"a = 1\na = 2\n", "is not TOML: .*line 2"),
+        (b"a = " + b"[" * 100_000, "is not TOML"),
+        (b"a = " + b"9" * 5_000, "is not TOML"),
+        (b"a = 2030-02-31", "is not TOML: .*line 1"),
+        (b"#" * (config.LARGEST + 1), "has more than 1,048,576 bytes"),
+    ],
+)
+def test_a_file_that_cannot_be_taken_is_told_with_its_place(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "f.toml").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"f.toml {said}") as raised:
+        read(tmp_path / "f.toml")
+    assert raised.value.finding.path == str(tmp_path / "f.toml")
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for path in (tmp_path, tmp_path / "pipe", "/dev/zero", tmp_path / "link", tmp_path / "none", "a\0b"):
+        with pytest.raises(ConfigurationError):
+            read(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def test_the_command_reads_the_file_given_the_working_folders_and_the_users(folder: Path) -> None:
+    assert command_layers(None) == ([], [])
+    (folder / "pyproject.toml").write_text("[tool.pluginhost]\nsafe_mode = true\n")
+    own = Path(config.user_file())
+    own.parent.mkdir(parents=True)
+    own.write_text("[plugins.a]\nenabled = false\n")
+    (folder / "given.toml").write_text("")
+    layers, findings = command_layers("given.toml")
+    assert ([layer.file for layer in layers], findings) == (["given.toml", "pyproject.toml", str(own)], [])
+    (folder / "pluginhost.toml").write_text("")
+    assert [layer.file for layer in command_layers(None)[0]] == ["pluginhost.toml", str(own)], "one of a folder"
+
+
+@pytest.mark.parametrize("content", [b"[project]\nname='x'\n", b"\xff\xfe", b"[broken"])
+def test_a_pyproject_of_others_is_not_our_business(folder: Path, content: bytes) -> None:
+    (folder / "pyproject.toml").write_bytes(content)
+    assert command_layers(None) == ([], [])
+
+
+def test_plugin_folders_of_a_working_folder_count_if_the_user_owns_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "pluginhost.toml").write_text('plugin_dirs = ["wheels"]\nsafe_mode = true\n')
+    (layer,), findings = command_layers(None)
+    assert (layer.values, findings) == ({"plugin_dirs": [str(folder / "wheels")], "safe_mode": True}, [])
+    monkeypatch.setattr(os, "getuid", lambda: 12_345)
+    (layer,), (finding,) = command_layers(None)
+    assert (layer.values, finding.code, finding.severity) == ({"safe_mode": True}, "config-not-owned", "warning")
+    assert "--config pluginhost.toml" in finding.hint
+    assert command_layers("pluginhost.toml")[0][0].values["plugin_dirs"], "what is given counts"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as platformdirs has it on Linux")
+def test_the_users_own_file_is_where_platformdirs_has_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from platformdirs import user_config_path
+
+    for value in (str(folder), "", "relative"):
+        monkeypatch.setenv("XDG_CONFIG_HOME", value)
+        if value != "relative":  # which the specification says to ignore
+            assert config.user_file() == str(user_config_path("pluginhost") / "pluginhost.toml")
+        else:
+            assert config.user_file() == os.path.expanduser("~/.config/pluginhost/pluginhost.toml")
+
+
+# -- 200 wrong configurations, each a right one that was changed in one place
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+SECONDS = st.floats(0.001, 86_399, allow_nan=False) | st.integers(1, 86_399)
+NUMBER = st.integers(1, 999_999_999)
+FLAG = st.booleans()
+PLAIN = {
+    "enabled": FLAG, "config": st.dictionaries(TEXT, TEXT | NUMBER | st.lists(NUMBER), max_size=3), "concurrency": NUMBER,
+    "import_timeout": SECONDS, "new_timeout": SECONDS, "init_timeout": SECONDS, "call_timeout": SECONDS,
+    "shutdown_timeout": SECONDS, "on_timeout": st.sampled_from(["report", "abandon"]), "breaker_failures": NUMBER,
+    "breaker_seconds": SECONDS, "check_replies": FLAG,
+}  # fmt: skip
+HOST = {
+    "group": TEXT, "api": TEXT, "plugin_dirs": st.lists(TEXT, max_size=3), "capabilities": st.lists(TEXT, max_size=3),
+    "probe": st.sampled_from(["never", "new", "always"]), "probe_timeout": SECONDS, "shutdown_timeout": SECONDS,
+    "safe_mode": FLAG, "allow": st.lists(TEXT, max_size=3),
+}  # fmt: skip
+PLUGIN = st.fixed_dictionaries({}, optional={**PLAIN, "distribution": TEXT})
+INSTANCE = st.fixed_dictionaries({"plugin": TEXT}, optional=PLAIN)
+SPELT = {
+    "english": "english",
+    "odd name": '"odd name"',
+    "a.b": '"a.b"',
+    'q"': '"q\\""',
+    "": '""',
+    "ä": '"ä"',
+    "ß\\": '"ß\\\\"',
+}
+RIGHT = st.fixed_dictionaries(
+    {
+        "plugins": st.dictionaries(st.sampled_from(list(SPELT)), PLUGIN, min_size=1, max_size=3),
+        "instances": st.dictionaries(st.sampled_from(["one", "t-w_o"]), INSTANCE, min_size=1),
+    },
+    optional=HOST,
+)
+
+NOT_TEXT = [3, 1.5, True, [], ["x"], {}, float("nan")]
+WRONG: dict[Any, list[Any]] = {
+    FLAG: [0, 1, 3, "true", "", [], {}, 1.5],
+    NUMBER: [0, -1, 1.0, 1.5, "5", True, [], 10**9, 10**60],
+    SECONDS: [0, -1, 0.0, float("nan"), float("inf"), float("-inf"), 86_400, 10**60, "3", True, [], {}],
+    TEXT: NOT_TEXT,
+    "lists": ["x", 3, True, {}, [1], ["x", 3], [["x"]]],
+    "words": ["", "sometimes", "New", 3, True, []],
+    "config": [3, "x", [], True, [{}]],
+}
+
+
+def wrong_for(name: str, kind: Any) -> list[Any]:
+    if name in ("plugin_dirs", "capabilities", "allow"):
+        return WRONG["lists"]
+    return WRONG.get("config" if name == "config" else kind, WRONG["words"])
+
+
+class Wrong(NamedTuple):
+    values: dict[str, Any]
+    path: str
+    hint: str
+
+
+@st.composite
+def wrong(draw: st.DrawFn) -> Wrong:
+    """A right configuration with one fault, and the path of it."""
+    values = draw(RIGHT)
+    where = draw(st.sampled_from(["host", "plugins", "instances"]))
+    table, path, fields = values, "", {**HOST, "plugins": None, "instances": None}
+    if where != "host":
+        name = draw(st.sampled_from(sorted(values[where])))
+        table, path = values[where][name], f"{where}.{SPELT.get(name, name)}"
+        fields = {**PLAIN, "distribution": TEXT} if where == "plugins" else {**PLAIN, "plugin": TEXT}
+    how = draw(st.sampled_from(["value", "value", "value", "misspelt", "table", "missing"]))
+    if how == "missing" and where == "instances":
+        del table["plugin"]
+        return Wrong(values, f"{path}.plugin", "write a text")
+    if how == "table" and where != "host":
+        values[where][name] = draw(st.sampled_from([3, "x", True, [], [{}]]))
+        return Wrong(values, path, "write a table")
+    key = draw(st.sampled_from(sorted(fields)))
+    inside = path and f"{path}."
+    if how == "misspelt":
+        place = draw(st.integers(0, len(key) - 1))
+        misspelt = draw(st.sampled_from([key[:place] + key[place + 1 :], key[:place] + "x" + key[place:]]))
+        table[misspelt] = draw(TEXT)
+        return Wrong(values, f"{inside}{misspelt}", "did you mean")
+    if fields[key] is None:
+        table[key] = draw(st.sampled_from([3, "x", True, []]))
+        return Wrong(values, key, "write a table")
+    bad = draw(st.sampled_from(wrong_for(key, fields[key])))
+    table[key] = bad
+    place = (
+        next((f"[{number}]" for number, each in enumerate(bad) if not isinstance(each, str)), "")
+        if (isinstance(bad, list) and key in ("plugin_dirs", "capabilities", "allow"))
+        else ""
+    )
+    return Wrong(values, f"{inside}{key}{place}", "write ")
+
+
+@given(wrong())
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_wrong_configuration_is_told_with_the_path_of_the_fault(tmp_path: Path, case: Wrong) -> None:
+    file = tmp_path / "pluginhost.toml"
+    file.write_text(tomlkit.dumps(case.values), encoding="utf-8")
+    with pytest.raises(ConfigurationError) as raised:
+        configuration({}, file)
+    error = raised.value
+    assert [(each.message.partition(" is ")[0], each.path) for each in (error.finding, *error.more)] == [
+        (f"{file}: {case.path}", str(file))
+    ]
+    assert error.finding.hint.startswith(case.hint)
+
+
+@given(RIGHT)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_right_configuration_is_taken(tmp_path: Path, values: dict[str, Any]) -> None:
+    file = tmp_path / "pluginhost.toml"
+    file.write_text(tomlkit.dumps(values), encoding="utf-8")
+    made = configuration({}, file)
+    for name, table in values["plugins"].items():
+        for key, value in table.items():
+            assert getattr(made.plugins[name], key) == value
