@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import logging
 from pathlib import Path
@@ -272,6 +273,21 @@ def test_each_code_is_that_of_the_error(code: str) -> None:
     with loader.manager() as manager, pytest.raises(PluginHostError) as caught:
         manager.start("broken")
     assert caught.value.finding.code == code
+
+
+@dataclasses.dataclass
+class Sized:
+    size: int
+    unit: str = "cm"
+
+
+def test_a_configuration_comes_as_the_type_that_says_what_may_be_in_it() -> None:
+    assert FakeHost(config={"size": 3}).config_as(Sized) == Sized(3, "cm")
+    with pytest.raises(ConfigurationError) as caught:
+        FakeHost(config={"size": "3", "units": "m"}).config_as(Sized)
+    told = [caught.value.finding, *caught.value.more]
+    assert [finding.message for finding in told] == ["config.size is '3'", "config.units is not a setting"]
+    assert told[1].hint == "did you mean unit?"
 
 
 @pytest.mark.parametrize("code", ["no-such-code", "call-failed", "process-changed", "disabled", "plugin-unknown"])
