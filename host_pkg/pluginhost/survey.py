@@ -210,20 +210,20 @@ class Row:
             raise PluginRefused(*sorted(self.findings, key=lambda finding: finding.severity))  # errors before warnings
 
     def to_dict(self) -> dict[str, object]:
-        """Returns the row's fields, for JSON."""
+        """Returns the row's fields, for JSON; what the settings have against it is a finding there."""
+        findings = [self.barred, *self.findings] if self.barred else self.findings
         return {
             "name": self.name,
             "distribution": self.distribution,
             "version": self.version,
             "api": self.api,
             "state": self.state,
-            "barred": self.barred and self.barred.to_dict(),
             "contracts": self.contracts or [],
             "capabilities": self.capabilities,
             "requires": self.requires,
             "origin": self.origin,
             "entry_point": self.entry_point,
-            "findings": [finding.to_dict() for finding in self.findings],
+            "findings": [finding.to_dict() for finding in findings],
         }
 
     def to_plain(self) -> object:
