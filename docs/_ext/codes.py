@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STAGES = {
     "discovery": "when the metadata of what is installed is read",
     "admission": "before anything of the plugin is imported",
-    "probe": "in the process of a first load, which may be lost",
+    "probe": "in a process that may be lost: that of a first load, or of a plugin that is measured",
     "import": "while the plugin's module is imported",
     "lookup": "when a name is looked up in the plugin's module",
     "new": "when the factory makes the plugin",

@@ -3,8 +3,8 @@
 Imports point down, from the command to the ground:
 
 ```
-cli/           testing/                      the command; what plugins and applications are tested with
-manager        doctor                        PluginManager; what is wrong in an environment
+cli/           testing/      stopwatch       the command; what plugins and applications are tested with; who measures
+manager        doctor        profile         PluginManager; what is wrong in an environment; what each start costs
 applying                                     another configuration for plugins that run
 runner         registry, registered          the road to a plugin that runs, and back; whose turn it is
 lifecycle      dependencies, unloading       its states; what it requires; how it is dropped
@@ -19,7 +19,7 @@ discovery      symbols, entries              what is installed; what a module of
 survey         events                        distributions, candidates, rows; who is told of what happens
 index          metadata, archives            the cache; the files that are read
 process        interrupts, config, exits     what plugins must leave alone; Ctrl-C; the settings; the process's end
-watched                                      what that is, and how it is put back
+watched        child, parent, importtime     what that is, and how it is put back; a process and its host; its imports
 errors         catalogue, settings           what goes wrong, and every code; what may be set
 ```
 

@@ -453,6 +453,20 @@ CODES: Final = {
         "left.",
         'Set `probe = "never"` where first loads in a process of their own are not possible.',
     ),
+    "profile-crashed": _error(
+        "probe",
+        "The process in which a plugin was measured ended before it was.",
+        "Native code crashed, or the plugin ended the process; or the system has no processes left. The message has "
+        "the exit status or signal, and where it was.",
+        "Tell the plugin's author; `pluginhost doctor --load` tells what a first load does.",
+    ),
+    "profile-hung": _error(
+        "probe",
+        "The start of a plugin that was to be measured did not come to an end in time.",
+        "Its import, its factory or its `init` waits for something or never ends; or the machine was very busy. The "
+        "message has the place.",
+        "Tell the plugin's author. `pluginhost profile --timeout` gives it longer.",
+    ),
     "work-begun": _warning(
         "import",
         "A plugin left threads running, or files or sockets open, when it was imported and made.",

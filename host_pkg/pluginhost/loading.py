@@ -78,6 +78,9 @@ class Source(NamedTuple):
 IMPORTED: Final = "pluginhost.imported"
 """The audit event between a plugin's import and its `New()`; its argument is the plugin's name."""
 
+STAGE: Final = "pluginhost.stage"
+"""The audit event when a plugin's own code begins to run and when it has: its name, and `import`, `new` or nothing."""
+
 
 def load(
     candidate: Candidate,
@@ -230,15 +233,16 @@ class _AdmittedEntryPoint(EntryPoint):
             )
 
         _require_no_arguments(factory, candidate, module)
-        with contextlib.suppress(BaseException):  # a hook that the plugin added may raise
-            sys.audit(IMPORTED, candidate.name)
+        _audit(IMPORTED, candidate.name)
         vars(self)["reached"](module)
 
         def new() -> object:
             try:
                 try:
+                    _audit(STAGE, candidate.name, "new")
                     return factory()
                 finally:
+                    _audit(STAGE, candidate.name, "")
                     modules.restore()
             except Interrupted:
                 raise
@@ -246,6 +250,11 @@ class _AdmittedEntryPoint(EntryPoint):
                 raise PluginFactoryError(_raised("factory-failed", candidate, f"{candidate.factory}()", exc)) from exc
 
         return new
+
+
+def _audit(event: str, *args: str) -> None:
+    with contextlib.suppress(BaseException):  # a hook that the plugin added may raise
+        sys.audit(event, *args)
 
 
 def _module_of(factory: object) -> ModuleType:
@@ -298,8 +307,10 @@ def _require_no_arguments(factory: Callable[..., object], candidate: Candidate, 
 def _import(candidate: Candidate, modules: Modules) -> ModuleType:
     try:
         try:
+            _audit(STAGE, candidate.name, "import")
             return importlib.import_module(candidate.module)
         finally:
+            _audit(STAGE, candidate.name, "")
             modules.restore()
     except Interrupted:
         raise

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import marshal
-import os
 import secrets
-import signal
-import subprocess
 import sys
-import threading
 import time
-from typing import IO, TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
 from pluginhost import verdicts
+from pluginhost.child import Answer, Child, last_words
 from pluginhost.errors import Finding, PluginProbeError
 
 if TYPE_CHECKING:
@@ -28,26 +23,18 @@ if TYPE_CHECKING:
 Reached: TypeAlias = Literal["registered", "imported", "made", "usable"]
 """The stages of a first load: found in the metadata, its module imported, its factory called, of its contracts."""
 
-# `sys` and `marshal` are the interpreter's own: nothing can stand in for them before the path is the host's.
-_START: Final = (
-    "import sys, marshal; job = marshal.load(sys.stdin.buffer); sys.path[:] = job['path']; "
-    "from pluginhost.throwaway import main; main(job)"
-)
-_ANSWER_LIMIT: Final = 1 << 20
 _STDERR_LIMIT: Final = 16 << 10
 _END_SECONDS: Final = 5.0
 """What a process may take to end once the plugin is loaded: exit functions run, threads are waited for."""
 
 
-class _Answer(msgspec.Struct):
-    """A line from the throw-away process, which the plugin there may have forged."""
+class _Answer(Answer):
+    """What the throw-away process tells."""
 
-    nonce: str
-    reached: Reached
-    is_last: bool = False
+    reached: Reached = "registered"
     missing: str = ""
-    findings: list[tuple[str, str, str, str, Literal["error", "warning"], str]] = []
-    habits: list[tuple[str, str]] = []
+    findings: list[tuple[str, str, str, str, Literal["error", "warning"], str]] = msgspec.field(default_factory=list)
+    habits: list[tuple[str, str]] = msgspec.field(default_factory=list)
 
 
 class Report:
@@ -125,7 +112,7 @@ def first_load(
         "seconds": seconds * 0.9,
     }
     try:
-        process = _Process(job)
+        process = Child("throwaway", {**job}, _Answer, _STDERR_LIMIT)
     except (OSError, ValueError) as exc:
         raise _failed(candidate, f"cannot be started: {exc}") from exc
     report = Report()
@@ -137,7 +124,9 @@ def first_load(
     finally:
         process.kill()
     if last is None:
-        raise _failed(candidate, f"ended with {process.status()} before it came to the plugin: {process.last_words()}")
+        raise _failed(
+            candidate, f"ended with {process.status()} before it came to the plugin: {last_words(process.stderr)}"
+        )
     report.reached, report.missing, report.habits = last.reached, last.missing, last.habits
     report.findings = [Finding(*plain) for plain in last.findings]
     if not is_done:
@@ -148,111 +137,7 @@ def first_load(
     return report
 
 
-class _Process:
-    """The throw-away process, as the host holds it.
-
-    Attributes:
-        code: Its exit code; `None` while it runs.
-    """
-
-    def __init__(self, job: Job) -> None:
-        # As the standard library's multiprocessing does, so that the flags of this interpreter hold there too.
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        self._nonce = job["nonce"]
-        self._answered = threading.Condition()
-        self._answer: _Answer | None = None
-        self._is_over = False
-        self._stderr = b""
-        self._process = subprocess.Popen(
-            [sys.executable, *flags, "-c", _START],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True,  # what it starts is killed with it, and a person's Ctrl-C is the host's alone
-        )  # fmt: skip
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self._readers = [
-            threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True),
-            threading.Thread(target=self._keep_last, args=(self._process.stderr,), daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
-        with contextlib.suppress(OSError):  # it ended already, and will be asked why
-            self._process.stdin.write(marshal.dumps(dict(job)))
-            self._process.stdin.flush()
-
-    @property
-    def code(self) -> int | None:
-        return self._process.returncode
-
-    def last_answer(self, deadline: float) -> _Answer | None:
-        """Returns the last that the process said before it had said all, ended, or the deadline came."""
-        with self._answered:
-            self._answered.wait_for(lambda: self._is_over, max(0, deadline - time.monotonic()))
-            return self._answer
-
-    def wait(self, seconds: float) -> bool:
-        """Returns whether the process has ended, within some seconds."""
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-    def kill(self) -> None:
-        """Ends the process and all that it started."""
-        try:
-            if hasattr(os, "killpg"):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
-        except OSError:
-            pass  # nothing of it is left
-        self._process.wait()
-        for reader in self._readers:
-            reader.join(0.2)  # a grandchild that escaped may hold the other end
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            with contextlib.suppress(OSError):
-                if stream is not None and not any(reader.is_alive() for reader in self._readers):
-                    stream.close()
-
-    def status(self) -> str:
-        """Returns how the process ended, in words."""
-        if self.code is not None and self.code < 0:
-            with contextlib.suppress(ValueError):
-                return f"the signal {signal.Signals(-self.code).name}"
-        return f"exit status {self.code}"
-
-    def last_words(self) -> str:
-        """Returns where it was, as far as it could tell, else the last line of its standard error."""
-        lines = self._stderr.decode("utf-8", "replace").splitlines()
-        starts = [number for number, line in enumerate(lines) if line.endswith("(most recent call first):")]
-        places = [line.strip() for line in lines[starts[-1] + 1 :] if line.startswith("  File ")] if starts else []
-        pythons = (f'File "{os.path.dirname(os.__file__)}', 'File "<frozen ')
-        own = [place for place in places if not place.startswith(pythons) or "site-packages" in place]
-        return (own or places or [line.strip() for line in lines if line.strip()][-1:] or ["it said nothing"])[0]
-
-    def _listen(self, stream: IO[bytes]) -> None:
-        """Keeps the lines that carry the nonce; what else is written there is nobody's word."""
-        while line := stream.readline(_ANSWER_LIMIT):
-            try:
-                answer = msgspec.json.decode(line, type=_Answer)
-            except (msgspec.DecodeError, RecursionError):
-                continue
-            if answer.nonce == self._nonce:
-                self._answer = answer
-                if answer.is_last:
-                    break
-        with self._answered:
-            self._is_over = True
-            self._answered.notify()
-
-    def _keep_last(self, stream: IO[bytes]) -> None:
-        while data := stream.read1(_STDERR_LIMIT):  # type: ignore[attr-defined]
-            self._stderr = (self._stderr + data)[-_STDERR_LIMIT:]
-
-
-def _lost(candidate: Candidate, process: _Process, reached: str, has_ended: bool, seconds: float) -> Finding:
+def _lost(candidate: Candidate, process: Child[_Answer], reached: str, has_ended: bool, seconds: float) -> Finding:
     what = f"calling {candidate.factory}()" if reached == "imported" else f"importing {candidate.module}"
     if has_ended:
         message = f"{what} ended the process, with {process.status()}"
@@ -260,13 +145,13 @@ def _lost(candidate: Candidate, process: _Process, reached: str, has_ended: bool
         message = f"{what} did not come to an end in {seconds:g} s"
     return Finding(
         "probe-crashed" if has_ended else "probe-hung",
-        f"{candidate}: {message}: {process.last_words()}",
+        f"{candidate}: {message}: {last_words(process.stderr)}",
         _hint(candidate),
         candidate.distribution.info,
     )
 
 
-def _disturbed(candidate: Candidate, process: _Process, has_ended: bool, seconds: float) -> Finding:
+def _disturbed(candidate: Candidate, process: Child[_Answer], has_ended: bool, seconds: float) -> Finding:
     how = f"ended with {process.status()}" if has_ended else f"did not end within {min(_END_SECONDS, seconds):g} s"
     return Finding(
         "exit-disturbed",

@@ -12,7 +12,6 @@ import _thread
 import atexit
 import faulthandler
 import importlib.util
-import json
 import os
 import pickle  # noqa: F401 - with these two here, their functions are watched
 import signal
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pluginhost import identity, loading
 from pluginhost.errors import Finding, PluginLoadError, describe
 from pluginhost.interrupts import told_apart
+from pluginhost.parent import Parent
 from pluginhost.survey import Candidate, Distribution
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ _MOST_HABITS = 20
 
 def main(job: Job) -> NoReturn:
     """Does the job, answers, and ends the process."""
-    answer = _Answer(job["nonce"])
+    answer = Parent(job["nonce"])
     candidate = Candidate(*job["entry"], Distribution(*job["distribution"]))
     _limit_memory()
     faulthandler.enable(answer.stderr, all_threads=False)
@@ -117,47 +117,6 @@ def main(job: Job) -> NoReturn:
 _REACHED = {"import": "registered", "lookup": "imported", "new": "imported", "type": "made"}
 
 
-class _Answer:
-    """The way to the host, out of the plugin's reach.
-
-    Attributes:
-        stderr: A copy of standard error that stays when the plugin closes the other.
-    """
-
-    __slots__ = ("_encode", "_nonce", "_process", "_stdout", "stderr")
-
-    def __init__(self, nonce: str) -> None:
-        self._nonce, self._process = nonce, os.getpid()
-        job, self._stdout, self.stderr = os.dup(0), os.dup(1), os.dup(2)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-        os.dup2(2, 1)  # what a plugin prints is nobody's word
-        self._encode = json.JSONEncoder().encode
-        runs = _thread.allocate_lock()
-        with runs:
-            _thread.start_new_thread(_end_with_host, (job, runs))
-        while not runs.locked():  # what threads there are is looked at afterwards
-            time.sleep(0)
-
-    def send(self, **fields: object) -> None:
-        """Tells the host of the stage that was reached, and in the end of what was found."""
-        if os.getpid() != self._process:
-            os._exit(1)  # a fork that native code made, which is nobody
-        try:
-            os.write(self._stdout, self._encode({"nonce": self._nonce, **fields}).encode() + b"\n")
-        except OSError:  # the plugin closed it
-            os._exit(1)
-
-
-def _end_with_host(job: int, runs: _thread.LockType) -> None:
-    """Ends the process once the host is gone, or has heard enough."""
-    runs.acquire()
-    while os.read(job, 1):
-        pass
-    os._exit(1)
-
-
 class _Watch:
     """What a plugin does that shows nowhere afterwards, or only in a process of its own.
 
@@ -166,7 +125,7 @@ class _Watch:
         is_over: Whether the plugin's time is over.
     """
 
-    def __init__(self, candidate: Candidate, answer: _Answer) -> None:
+    def __init__(self, candidate: Candidate, answer: Parent) -> None:
         self.habits: list[tuple[str, str]] = []
         self.is_over = False
         self._candidate = candidate

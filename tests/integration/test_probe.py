@@ -29,7 +29,7 @@ import sys
 from pluginapi import Greeter
 from pluginhost import PluginHostError, PluginManager
 settings = {"probe": sys.argv[1], "probe_timeout": float(sys.argv[2])}
-with PluginManager(**{} if settings == {"probe": "new", "probe_timeout": 20} else settings) as manager:
+with PluginManager(**{} if settings == {"probe": "new", "probe_timeout": 30} else settings) as manager:
     try:
         print(manager.get("some", Greeter).greet("Ada"))
     except PluginHostError as exc:

@@ -17,6 +17,7 @@ from pluginhost.cli.info import info
 from pluginhost.cli.list import list_
 from pluginhost.cli.new import new
 from pluginhost.cli.options import TRACEBACK
+from pluginhost.cli.profile import profile
 from pluginhost.errors import PluginHostError, escape
 
 
@@ -44,7 +45,7 @@ class _Group(click.Group):
 
 @click.group(
     cls=_Group,
-    commands=[list_, info, check, doctor, call, new, explain, cache],
+    commands=[list_, info, check, doctor, profile, call, new, explain, cache],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(None, "-V", "--version", package_name="pluginhost", message="%(prog)s %(version)s")

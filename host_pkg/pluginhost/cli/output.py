@@ -11,8 +11,12 @@ from pluginhost.errors import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import TypeAlias
 
     from pluginhost.errors import Finding
+
+    Cell: TypeAlias = str | Sequence[tuple[str, str]]
+    """A text, or parts of one, each with how it looks on a terminal."""
 
 
 def write(text: str, *, err: bool = False) -> None:
@@ -28,22 +32,30 @@ def write_json(data: object) -> None:
     write(msgspec.json.format(msgspec.json.encode(data, enc_hook=repr)).decode())
 
 
-def write_columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def write_columns(header: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> None:
     """Prints a table on a terminal, aligned columns without blanks in a pipe."""
-    cells = [[escape(cell) or "-" for cell in row] for row in rows]
+    cells = [[_escaped(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console  # a pipe does without it
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*header, box=None, header_style="bold", pad_edge=False)
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for cell in header:
+            table.add_column(Text.assemble(*_escaped(cell)))
         for row in cells:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text.assemble(*cell) for cell in row))
         Console(highlight=False).print(table)
         return
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    for row in [list(header), *cells]:
-        write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    plain = [["".join(text for text, _ in cell) for cell in row] for row in (map(_escaped, header), *cells)]
+    widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
+    for line in plain:
+        write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _escaped(cell: Cell) -> list[tuple[str, str]]:
+    parts = [(cell, "")] if isinstance(cell, str) else cell
+    return [(escape(text), style) for text, style in parts if text] or [("-", "")]
 
 
 def write_findings(findings: Iterable[tuple[str, Finding]]) -> None:
