@@ -33,7 +33,7 @@ class Stage:
     def __init__(self, name: str = "some") -> None:
         self.told: list[Finding] = []
         self.events: list[tuple[str, object]] = []
-        self._events = Events(self.told.append)
+        self._events = Events(lambda finding, about: self.told.append(finding))
         self._events.subscribe(lambda event: self.events.append((event.topic, event.fields["before"])), "plugin.")
         self.handle = Handle(name, CANDIDATE, self._events)
 
@@ -42,7 +42,7 @@ class Stage:
         candidate = Candidate(CANDIDATE.group, CANDIDATE.name, f"{module}:New", CANDIDATE.distribution)
         loaded = Loaded(candidate, ModuleType(module), plugin, [])
         loaded.built_against = built_against
-        services: Any = Services("some", None, None, None, frozenset(), self._events, None)  # type: ignore[arg-type]
+        services: Any = Services(self.handle.about, None, None, None, frozenset(), self._events, None)  # type: ignore[arg-type]
         return Generation(
             self.handle.name, str(self.handle), loaded, PluginHost("group", "some", {}, services), PluginSettings()
         )

@@ -10,13 +10,13 @@ runner         registry, registered          the road to a plugin that runs, and
 lifecycle      dependencies, unloading       its states; what it requires; how it is dropped
 generations    stubs, limits                 init, calls, shutdown; what stands for it; how many calls at once
 host           probe, throwaway, verdicts    what `init` receives; a first load in a process to be lost
-               leaks                         who holds a class that should be gone
+               leaks, telemetry              who holds a class that should be gone; spans and metrics
 loading        admission                     import, New(), assert the type; may it run
                installs, searchpath, sources what the doctor looks at besides
 plugin_dirs    store, wheels                 folders of wheels; what is unpacked; what a wheel file must be
 identity       copies, names, requirements   one copy of the API; what admission checks
-discovery      symbols, entries              what is installed; what a module offers; what goes by a name
-survey         events                        distributions, candidates, rows; who is told of what happens
+discovery      symbols, entries, journal     what is installed; what a module offers; what goes by a name; the log
+survey         events, places                distributions, candidates, rows; who is told of what happens; where
 index          metadata, archives            the cache; the files that are read
 process        interrupts, config, exits     what plugins must leave alone; Ctrl-C; the settings; the process's end
 watched        child, parent, importtime     what that is, and how it is put back; a process and its host; its imports

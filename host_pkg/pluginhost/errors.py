@@ -88,7 +88,7 @@ class Finding:
         severity: `error` or `warning`.
         stage: Where on a plugin's way it was noticed.
         message: What is wrong, naming distribution and version; escaped and cut.
-        hint: What to do about it.
+        hint: What to do about it; after `; next: `, where there is one, the command that helps.
         path: The file or folder it is about; empty when there is none.
     """
 
@@ -124,7 +124,8 @@ class Finding:
         }
 
     def __str__(self) -> str:
-        return f"[{self.code}] {self.message}\nhint: {self.hint}"
+        hint = self.hint.replace("; next: ", "\nnext: ")
+        return f"[{self.code}] {self.message}\nhint: {hint}"
 
     def __repr__(self) -> str:
         return f"<Finding {self.code}: {self.message}>"

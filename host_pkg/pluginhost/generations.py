@@ -12,11 +12,12 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
 import pluginapi
-from pluginhost import identity
+from pluginhost import identity, places, telemetry
 from pluginhost.errors import Finding, PluginCallError, PluginHostError, PluginInitError, PluginTypeError, describe
 from pluginhost.exits import BrokenOff, module_of
 from pluginhost.interrupts import Interrupted
 from pluginhost.limits import Limit
+from pluginhost.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ class Generation:
         threads: The threads that were begun while it started or shut down; also daemons, whose pool the end waits for.
     """
 
-    __slots__ = ("_calls", "_limit", "host", "loaded", "name", "settings", "text", "threads")
+    __slots__ = ("_calls", "_limit", "_telemetry", "host", "loaded", "name", "settings", "text", "threads")
 
     def __init__(self, name: str, text: str, loaded: Loaded, host: PluginHost, settings: PluginSettings) -> None:
         self.name = name
@@ -54,6 +55,7 @@ class Generation:
         self.threads: list[threading.Thread] = []
         self.text = text
         self._limit: Limit | None = None
+        self._telemetry = Telemetry(host.about) if telemetry.is_used() else None
         self._calls: dict[StubClass, Calls] = {}
 
     @property
@@ -188,7 +190,8 @@ class Generation:
         if issubclass(type(raised[0]), Interrupted):
             raise raised[0]
         hint = f"what it held may be left behind; tell the author of {self._of.name}"
-        error = PluginHostError(self._finding("shutdown-failed", f"shutdown raised {describe(raised[0])}", hint))
+        what = f"shutdown {places.raised(raised[0], self.loaded.candidate.module)}"
+        error = PluginHostError(self._finding("shutdown-failed", what, hint))
         error.__cause__ = raised[0]
         return error
 
@@ -215,12 +218,15 @@ class Generation:
         except Interrupted:
             raise
         except BaseException as exc:
-            hint = f"check the configuration of {self.name}, or tell the author of {self._of.name}"
-            why = describe(exc)
+            candidate = self.loaded.candidate
+            hint = f"check the configuration of {self.name}, or tell the author of {self._of.name}{candidate.without}"
+            why = places.raised(exc, candidate.module)
+            if issubclass(type(exc), pluginapi.PluginError):  # its own word, as of its configuration: no fault in it
+                why = f"raised {describe(exc)}"
             if issubclass(type(exc), PluginHostError):  # it asked its host for what is not to be had
                 finding = cast("PluginHostError", exc).finding
-                why = f"[{finding.code}] {finding.message}"
-            raise PluginInitError(self._finding(f"{name}-failed", f"{name} raised {why}", hint)) from exc
+                why = f"raised [{finding.code}] {finding.message}"
+            raise PluginInitError(self._finding(f"{name}-failed", f"{name} {why}", hint)) from exc
         if returned is not None:
             raise PluginInitError(self._not_none(name, returned))
 
@@ -250,9 +256,11 @@ class Generation:
             def found(*args: Any, **named: Any) -> Any:
                 return getattr(plugin, name)(*args, **named)
 
-        if self._limit is None or name in kind.generators:
-            return found
-        return self._limit.hold_async(found) if name in kind.coroutines else self._limit.hold(found)
+        if self._limit and name not in kind.generators:
+            found = self._limit.hold_async(found) if name in kind.coroutines else self._limit.hold(found)
+        if self._telemetry:  # outermost: it has what the caller has
+            found = self._telemetry.wrap(name, kind, found, self._blame)
+        return found
 
     def _read(self, name: str) -> object:
         return getattr(self.loaded.plugin, name)

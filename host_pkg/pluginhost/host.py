@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
-    from pluginhost.events import Events, Listener
+    from pluginhost.events import About, Events, Listener
 
     Kind: TypeAlias = Literal["data", "cache"]
 
@@ -40,7 +40,7 @@ class Services(NamedTuple):
     """What a host does for one plugin.
 
     Attributes:
-        of: What the plugin is, for a message.
+        about: Which plugin it is.
         get: Returns another plugin by name and contract.
         all: Returns the other plugins of a contract that have some capabilities.
         load: Returns guests by namespace, configuration and contract, and is told where to leave what undoes it.
@@ -50,7 +50,7 @@ class Services(NamedTuple):
         path: Where its configuration is set, for a message.
     """
 
-    of: str
+    about: About
     get: Callable[[str, Any], Any]
     all: Callable[[Any, Collection[str]], Any]
     load: Callable[[str, Mapping[str, Mapping[str, object]], Any, Callable[[Callable[[], None]], object]], Any]
@@ -64,17 +64,22 @@ class PluginHost(pluginapi.Host):
     """The host of one plugin.
 
     Attributes:
+        about: Which plugin it is for.
         undo: What is undone when it is revoked, the last first: whatever gives something to the plugin adds to it.
     """
 
-    __slots__ = ("_config", "_group", "_logger", "_name", "_services", "undo")
+    __slots__ = ("_config", "_group", "_logger", "_name", "_services", "about", "undo")
 
     def __init__(self, group: str, name: str, config: Mapping[str, object], services: Services) -> None:
+        self.about = services.about
         self.undo = contextlib.ExitStack()
         self._group = group
         self._name = name
         self._config = MappingProxyType({key: _copied(value) for key, value in config.items()})
         self._logger = logging.getLogger(f"{group}.{name}")
+        named = _Named(services.about)
+        self._logger.addFilter(named)
+        self.undo.callback(self._logger.removeFilter, named)
         self._services: Services | None = services
 
     @property
@@ -122,7 +127,7 @@ class PluginHost(pluginapi.Host):
 
     def subscribe(self, listener: Listener, topic: str = "") -> Callable[[], None]:
         services = self._require_open()
-        undo = services.events.subscribe(listener, topic, services.of)
+        undo = services.events.subscribe(listener, topic, services.about)
         self.undo.callback(undo)
         return undo
 
@@ -138,7 +143,7 @@ class PluginHost(pluginapi.Host):
         services = self._services
         if services is None:
             hint = "a plugin lets go of its host in `shutdown`: its threads have ended by then"
-            raise PluginStopped(Finding("host-revoked", f"{self._name} uses its host after its shutdown", hint))
+            raise PluginStopped(Finding("host-revoked", f"{self.about.text} uses its host after its shutdown", hint))
         return services
 
     def _own(self, kind: Kind) -> Path:
@@ -148,6 +153,18 @@ class PluginHost(pluginapi.Host):
             folder = folder / part
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(os.path.abspath(folder))
+
+
+class _Named(logging.Filter):
+    """Adds to each record of a plugin's logger which plugin it is; a `LoggerAdapter` would be no `Logger`."""
+
+    def __init__(self, about: About) -> None:
+        super().__init__()
+        self._fields = about.fields
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        vars(record).update({"code": "", "stage": ""} | vars(record) | self._fields)
+        return True
 
 
 def _copied(value: object) -> object:

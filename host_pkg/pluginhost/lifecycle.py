@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluginapi
 from pluginhost import identity, stubs
 from pluginhost.errors import Finding, PluginHostError, PluginStopped, PluginTypeError
+from pluginhost.events import About
 from pluginhost.symbols import Symbol
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class Handle:
     """
 
     __slots__ = (
-        "__weakref__", "_events", "_lock", "_stubs",
+        "__weakref__", "_began", "_events", "_lock", "_stubs",
         "candidate", "error", "generation", "last_class", "name", "needs", "serving", "settings", "state",
     )  # fmt: skip
 
@@ -74,11 +76,18 @@ class Handle:
         self.needs: list[Handle] = []
         self.last_class: weakref.ref[type] | None = None
         self._events = events
+        self._began: float | None = None  # its start, or its end
         self._lock = threading.Lock()
         self.settings: PluginSettings | None = None
         self.serving: Generation | None = None
         # The first is that of all its contracts. Replaced and never changed: others may be reading it.
         self._stubs: dict[stubs.StubClass, pluginapi.Plugin] = {}
+
+    @property
+    def about(self) -> About:
+        """What a message, an event and a record of the log say that they are about."""
+        of = self.candidate.distribution
+        return About(str(self), self.name, of.name, of.version, self.generation)
 
     @property
     def plugin(self) -> Any:
@@ -132,7 +141,11 @@ class Handle:
         before = self.state
         assert state in TRANSITIONS[before], f"{self} cannot go from {before} to {state}"
         self.state, self.error = state, error
+        if state in ("admitted", "draining"):
+            self._began = time.monotonic()
         self._tell(f"plugin.{state}", before)
+        if state in ("running", "stopped", "failed"):
+            self._began = None
 
     def require_startable(self) -> None:
         """Returns if the plugin may be started by whoever asks for it.
@@ -237,10 +250,9 @@ class Handle:
         return cast("Generation", self.serving).loaded
 
     def _tell(self, topic: str, before: State) -> None:
-        of, error = self.candidate.distribution, self.error
-        fields: dict[str, object] = {"plugin": self.name, "distribution": of.name, "version": of.version}
-        fields |= {"generation": self.generation, "before": before, "error": error and error.finding.to_dict()}
-        self._events.emit(topic, "", fields)
+        seconds = 0.0 if self._began is None else time.monotonic() - self._began
+        more = {"before": before, "error": self.error and self.error.finding.to_dict(), "seconds": seconds}
+        self._events.emit(topic, "", self.about.fields | more)
 
     def is_busy(self) -> Finding:
         """Returns the finding that the plugin is being started or stopped by somebody else."""

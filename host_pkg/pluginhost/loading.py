@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stevedore.named import NamedExtensionManager
 
 import pluginhost.catalogue  # noqa: F401 - to tell of a plugin after which nothing can be imported
-from pluginhost import identity, symbols
+from pluginhost import identity, places, symbols
 from pluginhost.errors import (
     ConfigurationError,
     Finding,
     PluginFactoryError,
     PluginImportError,
     PluginLoadError,
-    describe,
 )
 from pluginhost.interrupts import Interrupted
 from pluginhost.process import Change, Modules, ProcessState
@@ -343,23 +342,14 @@ def _changed(candidate: Candidate, change: Change) -> Finding:
 
 
 def _raised(code: str, candidate: Candidate, what: str, exc: BaseException) -> Finding:
+    _, last = places.places(exc, candidate.module)
+    after = "; next: pip check" if issubclass(type(exc), ImportError) else candidate.without  # it tells what is missing
     return Finding(
         code,
-        f"{candidate}: {what} raised {describe(exc)}",
-        ("pip check tells what is missing; else " if issubclass(type(exc), ImportError) else "")
-        + f"tell the author of {candidate.distribution.name}; --traceback shows where",
-        _where(exc),
+        f"{candidate}: {what} {places.raised(exc, candidate.module)}",
+        f"tell the author of {candidate.distribution.name}; --traceback shows more{after}",
+        last.file if last else "",
     )
-
-
-def _where(exc: BaseException) -> str:
-    """Returns the file where an exception was raised."""
-    file = ""
-    traceback = vars(BaseException)["__traceback__"].__get__(exc)
-    while traceback is not None:
-        file = traceback.tb_frame.f_code.co_filename
-        traceback = traceback.tb_next
-    return file
 
 
 SERIAL: Final = threading.RLock()
@@ -377,7 +367,7 @@ def forget(candidate: Candidate, others: Iterable[Candidate]) -> list[str]:
         candidate: A plugin that is stopped.
         others: Those that are held.
     """
-    own = own_package(candidate.module)
+    own = places.own_package(candidate.module)
     sharing = [str(other) for other in others if is_within(other.module, own)]
     if not sharing:
         with SERIAL:
@@ -393,13 +383,3 @@ def forget(candidate: Candidate, others: Iterable[Candidate]) -> list[str]:
 def is_within(module: str, package: str) -> bool:
     """Returns whether a module is a package or stands in it."""
     return f"{module}.".startswith(f"{package}.")
-
-
-def own_package(module: str) -> str:
-    """Returns the outermost package that a module stands in and that is not shared, as a namespace package is."""
-    parts = module.split(".")
-    for number in range(1, len(parts)):
-        name = ".".join(parts[:number])
-        if getattr(sys.modules.get(name), "__file__", None):
-            return name
-    return module

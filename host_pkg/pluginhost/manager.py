@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pluginapi import Plugin
     from pluginhost.entries import Entries, Entry
-    from pluginhost.events import Listener
+    from pluginhost.events import About, Listener
     from pluginhost.host import Kind
     from pluginhost.lifecycle import Handle
     from pluginhost.registered import Registered
@@ -330,7 +330,7 @@ class PluginManager:
         is_installed = bool(entry.row.candidate.distribution.info)
         found = unloading.drop(handle, self._runner.registry.known()) if is_installed else []
         for finding in found:
-            self.tell(finding)
+            self.tell(finding, handle.about)
         return found
 
     def loaded(self) -> "dict[str, Handle]":
@@ -450,13 +450,10 @@ class PluginManager:
         """
         yield from self._entries()
 
-    def tell(self, finding: "Finding") -> None:
-        """Logs a finding, once."""
-        import logging
+    def tell(self, finding: "Finding", about: "About | None" = None) -> None:
+        """Logs a finding, once; and which plugin's it is, where that is known."""
+        from pluginhost import journal
 
         if finding not in self._logged:
             self._logged.add(finding)
-            logger = logging.getLogger("pluginhost")
-            level = logging.ERROR if finding.severity == "error" else logging.WARNING
-            extra = {"code": finding.code, "stage": finding.stage}
-            logger.log(level, "%s", finding, extra=extra)
+            journal.tell(finding, about)

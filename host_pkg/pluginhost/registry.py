@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pluginhost.entries import Key
     from pluginhost.errors import Finding
+    from pluginhost.events import About
     from pluginhost.survey import Row
 
 
@@ -31,7 +32,7 @@ class Registry:
         events: The listeners.
     """
 
-    def __init__(self, tell: Callable[[Finding], None]) -> None:
+    def __init__(self, tell: Callable[[Finding, About | None], None]) -> None:
         self.events = Events(tell)
         self._handles: dict[Key, Handle] = {}
         self._started: list[Handle] = []

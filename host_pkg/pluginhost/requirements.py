@@ -169,7 +169,9 @@ def mentioned(message: str, distribution: Distribution, installed: Mapping[str, 
 
     Some packages catch a ModuleNotFoundError, and say in an error of their own what is missing.
     """
-    words = {canonicalize_name(word.strip(".")) for word in re.findall(r"[\w.-]+", message)}
+    words = {
+        canonicalize_name(word.strip(".")) for word in re.findall(r"(?<![\w./-])[\w.-]+(?![\w./-])", message)
+    }  # no parts of paths
     for requirement in _requirements(distribution):
         name = canonicalize_name(requirement.name)
         if name in words and name not in installed and not _applies(requirement):

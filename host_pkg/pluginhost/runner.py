@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 import weakref
@@ -10,8 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import pluginapi
-from pluginhost import dependencies, exits, identity, lifecycle, loading
+from pluginhost import dependencies, exits, identity, journal, lifecycle, loading, places, telemetry
 from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginRefused, PluginRequirementError
+from pluginhost.events import About
 from pluginhost.generations import Generation, add_to
 from pluginhost.host import PluginHost, Services, user_folder
 from pluginhost.interrupts import told_apart
@@ -77,8 +77,8 @@ class Manager(Protocol):
     def entries(self) -> Iterator[Entry]:
         """Yields all that is run."""
 
-    def tell(self, finding: Finding) -> None:
-        """Tells of what goes wrong."""
+    def tell(self, finding: Finding, about: About | None = None) -> None:
+        """Tells of what goes wrong, and with which plugin."""
 
 
 class Runner:
@@ -96,9 +96,7 @@ class Runner:
         self._packages: set[str] = set()
         self._guard: exits.Guard | None = None
         self._deadline: float | None = None
-        logger = logging.getLogger("pluginhost")
-        if not logger.handlers:  # a library prints nothing unless the application sets logging up
-            logger.addHandler(logging.NullHandler())  # now: later it would look like some plugin's doing
+        journal.keep(self.registry.events)
 
     @property
     def api(self) -> str | None:
@@ -148,7 +146,8 @@ class Runner:
             try:
                 handle = self.serve(entry)
             except PluginRequirementError as exc:
-                self._of.tell(exc.finding)  # that it waits for whoever asks is nowhere else told
+                about = self.registry.of(entry).about
+                self._of.tell(exc.finding, about)  # that it waits for whoever asks is nowhere else told
                 continue
             except PluginHostError:
                 continue  # logged where it arose
@@ -168,7 +167,9 @@ class Runner:
                 if handle.state == "running":
                     entry.require_ready()  # it may go by another's name, too, which settles nothing
                 else:
-                    self._start(handle, entry)
+                    handle.require_startable()
+                    with telemetry.operation("pluginhost.start", _about(handle, entry)):
+                        self._start(handle, entry)
             break
         if self.is_closed:  # meanwhile
             self.stop(handle)
@@ -177,7 +178,6 @@ class Runner:
 
     def _start(self, handle: Handle, entry: Entry) -> None:
         """Takes a plugin the whole way: admitted, tried, loaded, initialised, let in."""
-        handle.require_startable()
         try:
             with told_apart():
                 contracts = identity.import_contracts(self._of.api)
@@ -188,11 +188,11 @@ class Runner:
             error = exc if isinstance(exc, PluginHostError) else None
             handle.give_up(error)
             for finding in (error.finding, *error.more) if error else ():
-                self._of.tell(finding)
+                self._of.tell(finding, handle.about)
             raise
         self.registry.note_started(handle)
         for finding in told:
-            self._of.tell(finding)
+            self._of.tell(finding, handle.about)
 
     def _make(
         self,
@@ -218,19 +218,22 @@ class Runner:
             PluginHostError: As for a start.
         """
         self.require_open()
-        with told_apart():
+        with telemetry.operation("pluginhost.start", _about(handle, entry)), told_apart():
             contracts = identity.import_contracts(self._of.api)
             entry.require_ready()
             needs = self._required(entry.row, contracts)
             generation, told = self._make(handle, entry, needs, contracts, lambda state: None)
         for finding in told:
-            self._of.tell(finding)
+            self._of.tell(finding, generation.host.about)
         return Beside(handle, generation, needs)
 
     def retire(self, generation: Generation) -> None:
         """Ends a generation that takes no calls any more; what fails is logged."""
-        for finding in generation.end(self.share())[0]:
-            self._of.tell(finding)
+        about = generation.host.about
+        with telemetry.operation("pluginhost.stop", about) as fail:
+            for finding in generation.end(self.share())[0]:
+                self._of.tell(finding, about)
+                fail(finding)
         self._claim(generation)
 
     def _let_in(self, handle: Handle, generation: Generation, contracts: dict[str, type]) -> None:
@@ -325,7 +328,8 @@ class Runner:
             return guests
 
         offered, folder = self._of.configuration.capabilities, self._of.folder or user_folder
-        services = Services(str(handle), get, all, load, offered, self.registry.events, folder, entry.path)
+        about = _about(handle, entry)
+        services = Services(about, get, all, load, offered, self.registry.events, folder, entry.path)
         return PluginHost(self._of.group, handle.name, entry.settings.config, services)
 
     def stop(self, handle: Handle, ending: tuple[Handle, ...] = (), *, forgets: bool = False) -> None:
@@ -341,8 +345,10 @@ class Runner:
                 self.stop(user, (*ending, handle))
         with self.registry.turn(handle, self.share()) as got_it:
             if got_it and (generation := handle.serving):
-                for finding in handle.end(self.share()):
-                    self._of.tell(finding)
+                with telemetry.operation("pluginhost.stop", handle.about) as fail:
+                    for finding in handle.end(self.share()):
+                        self._of.tell(finding, handle.about)
+                        fail(finding)
                 self._claim(generation)
             if got_it and forgets:
                 self.registry.drop(handle)
@@ -355,7 +361,7 @@ class Runner:
     def _watch_end(self, candidate: Candidate) -> None:
         """Has the process's end not held up by a plugin, from before its import on."""
         if not self._builtin(candidate):
-            self._packages.add(loading.own_package(candidate.module))
+            self._packages.add(places.own_package(candidate.module))
         if self._guard is None and not _is_thrown_away():
             runner, packages = weakref.ref(self), self._packages  # the guard outlives both, and holds none
 
@@ -383,7 +389,7 @@ class Runner:
         try:
             self.stop(guest, forgets=True)
         except PluginHostError as exc:  # it stops at this very moment, and waits for this thread
-            self._of.tell(exc.finding)
+            self._of.tell(exc.finding, guest.about)
 
     def _probed(self, row: Row, wanted: Collection[str]) -> list[Finding]:
         """Returns what a plugin's first load, in a process that may be lost, tells of it."""
@@ -402,6 +408,11 @@ class Runner:
             found = probe.verdict(row.candidate, made_of, self._of.api, wanted, seconds=seconds)
         verdicts.require_harmless(found)
         return found
+
+
+def _about(handle: Handle, entry: Entry) -> About:
+    """Returns which plugin it is that is being started: of this very version, and its next generation."""
+    return About(str(handle), handle.name, entry.row.distribution, entry.row.version, handle.generation + 1)
 
 
 def _is_thrown_away() -> bool:

@@ -109,6 +109,15 @@ class Candidate:
         """The extras that the value names."""
         return [extra.strip() for extra in self.value.partition("[")[2].rstrip("] ").split(",") if extra.strip()]
 
+    @property
+    def without(self) -> str:
+        """The end of a hint: the command after which an application goes on without it. It has none for its own."""
+        if not self.distribution.info:
+            return ""
+        import shlex  # a survey does without
+
+        return f"; next: pluginhost disable {shlex.quote(self.name)}"
+
     def __str__(self) -> str:
         return f"{self.name} ({self.distribution})"
 

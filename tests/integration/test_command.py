@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -252,3 +254,61 @@ def test_the_module_runs_as_the_command_does(command: Command) -> None:
         [sys.executable, "-m", "pluginhost", "--version"], capture_output=True, text=True, check=True
     )
     assert version.stdout.startswith("pluginhost 0.")
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_plugins_failure_says_what_why_where_and_the_one_command_that_helps(
+    forge: Forge, command: Command, is_terminal: bool
+) -> None:
+    """Also when its traceback ends in a library; and on a terminal in the same words."""
+    forge.plugin("ends", "import json\n" + GREETER.replace("return Some()", "return json.loads('{')"))
+    arguments = [BIN / "pluginhost", "call", "ends", "greet", "Ada"]
+    environment = {
+        "PYTHONPATH": str(forge.site),
+        "PATH": os.environ["PATH"],
+        "HOME": str(forge.folder),
+        "TERM": "xterm",
+    }
+    if is_terminal:
+        parent, child = pty.openpty()
+        done = subprocess.run(arguments, stdout=child, stderr=child, env=environment, check=False)
+        os.close(child)
+        with contextlib.suppress(OSError), os.fdopen(parent, "rb") as screen:
+            shown = screen.read1(65_536).decode()
+        assert "\x1b[" in shown, "what it is stands out"
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", shown).replace("\r\n", "\n")
+    else:
+        done = subprocess.run(arguments, stderr=subprocess.PIPE, env=environment, check=False)
+        shown = done.stderr.decode()
+    what, hint, command_ = shown.splitlines()
+    assert done.returncode == 1
+    assert what.startswith("error: [factory-failed] ends (zoo-ends 1.0.0): New() raised JSONDecodeError: Expecting ")
+    assert re.search(r", in /.+/json/decoder\.py, line \d+, called from /.+/zoo_ends\.py, line 12$", what)
+    assert hint == "hint: tell the author of zoo-ends; --traceback shows more"
+    assert command_ == "next: pluginhost disable ends"
+
+
+def test_an_import_that_lacks_something_is_looked_into_by_pip(forge: Forge, command: Command) -> None:
+    forge.plugin("lacks", f"import no_such_module\n{GREETER}")
+    shown = command("call", "lacks", "greet", "Ada").stderr.decode().splitlines()
+    assert "No module named 'no_such_module', in " in shown[0]
+    assert shown[0].endswith("zoo_lacks.py, line 1")
+    assert shown[2] == "next: pip check"
+
+
+UNCAUGHT = {
+    "import": "raise ValueError('no')\n",
+    "New": "def New(): raise ValueError('no')\n",
+    "init": "class Some(Greeter):\n    lang = ''\n    def greet(self, name): ...\n    def init(self, host): raise ValueError('no')\nNew = Some\n",
+    "greet": "class Some(Greeter):\n    lang = ''\n    def greet(self, name): raise ValueError('no')\nNew = Some\n",
+}
+
+
+@pytest.mark.parametrize("stage", UNCAUGHT)
+def test_an_applications_traceback_ends_with_the_plugin_and_its_version(forge: Forge, stage: str) -> None:
+    site = forge.plugin("ends", f"from pluginapi import Greeter\n{UNCAUGHT[stage]}", version="3.2.1")
+    code = "import pluginhost, pluginapi; pluginhost.PluginManager().get('ends', pluginapi.Greeter).greet('Ada')"
+    environment = {"PYTHONPATH": str(site), "PATH": os.environ["PATH"], "HOME": str(forge.folder)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    last = done.stderr[done.stderr.rindex("\npluginhost.errors.") :].splitlines()[1]
+    assert re.search(rf"ends \(zoo-ends 3\.2\.1\): .*{stage}.* raised ValueError: no", last)

@@ -32,7 +32,7 @@ class _Failure(click.ClickException):
     def show(self, file: Any = None) -> None:
         if self._traceback:
             output.write(escape(self._traceback, keep="\n"), err=True)
-        output.write(f"error: {self.message}", err=True)
+        output.write_error(f"error: {self.message}")
 
 
 class _Group(click.Group):

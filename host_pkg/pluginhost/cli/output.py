@@ -25,6 +25,22 @@ def write(text: str, *, err: bool = False) -> None:
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
+def write_error(text: str) -> None:
+    """Prints what went wrong, of which each line begins with what it is; a terminal shows that apart."""
+    if not sys.stderr.isatty():
+        write(text, err=True)
+        return
+    from rich.console import Console  # a pipe does without it
+    from rich.text import Text
+
+    encoding = sys.stderr.encoding or "utf-8"
+    shown = Text(text.encode(encoding, "backslashreplace").decode(encoding))
+    shown.highlight_regex(r"(?m)^error:", "bold red")
+    shown.highlight_regex(r"(?m)^hint:", "bold")
+    shown.highlight_regex(r"(?m)^next: .*", "bold")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(shown)  # a command that is copied is one line
+
+
 def write_json(data: object) -> None:
     """Prints JSON, indented; what is not JSON's own is printed as its representation."""
     import msgspec

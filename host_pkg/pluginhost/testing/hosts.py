@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, TypeVar
 
 import pluginapi
 from pluginhost import config as settings
-from pluginhost import identity
+from pluginhost import identity, journal
 from pluginhost.errors import Finding, PluginNotFound
-from pluginhost.events import Events
+from pluginhost.events import About, Events
 from pluginhost.host import PluginHost, Services
 from pluginhost.survey import Candidate, Distribution
 from pluginhost.testing.folders import Folder
@@ -55,12 +54,13 @@ class FakeHost(PluginHost):
             folder: In which the plugin's folders are made; else in one that goes with the host.
         """
         self.events: list[pluginapi.Event] = []
-        events = Events(_tell)
+        events = Events(journal.tell)
         events.subscribe(self.events.append)
         self._folder = Folder(folder)  # held beyond `revoke`
         self._plugins = dict(plugins or {})
         offered = settings.configuration({"capabilities": capabilities}).capabilities
-        services = Services(name, self._get, self._all, self._load, offered, events, self._folder)
+        about = About(name, name, "", "", 1)
+        services = Services(about, self._get, self._all, self._load, offered, events, self._folder)
         super().__init__(_GROUP, name, config or {}, services)
 
     def _get(self, name: str, contract: TypeForm[P]) -> P:
@@ -89,7 +89,3 @@ class FakeHost(PluginHost):
         undo: Callable[[Callable[[], None]], object],
     ) -> dict[str, P]:
         return {key: self._get(f"{namespace}.{key}", contract) for key in configuration}
-
-
-def _tell(finding: Finding) -> None:
-    logging.getLogger("pluginhost").warning("%s", finding)

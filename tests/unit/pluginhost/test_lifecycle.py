@@ -81,7 +81,7 @@ class Surveyed(PluginManager):
             row.requires = {"plugins": REQUIRES[row.name]} if REQUIRES[row.name] else {}
         return survey
 
-    def tell(self, finding: Finding) -> None:
+    def tell(self, finding: Finding, about: object = None) -> None:
         """What is logged is not looked at here."""
 
 
