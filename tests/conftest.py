@@ -33,7 +33,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def zoo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Any, Any]]:
     """The outcomes of the zoo's cases, which run from the session's beginning on, beside the other tests."""
     items = [item for item in request.session.items if item.path.name == "test_zoo.py"]
-    wanted = [item.callspec.params["case"] for item in items if hasattr(item, "callspec")]
+    wanted = dict.fromkeys(item.callspec.params["case"] for item in items if hasattr(item, "callspec"))
     if not wanted:
         yield {}
         return

@@ -28,14 +28,16 @@ class Stage:
         handle: The handle.
         told: What a manager would have logged.
         events: The topics and the earlier states of what was told to listeners.
+        settings: What is set for the plugin.
     """
 
-    def __init__(self, name: str = "some") -> None:
+    def __init__(self, name: str = "some", **settings: Any) -> None:
         self.told: list[Finding] = []
         self.events: list[tuple[str, object]] = []
         self._events = Events(lambda finding, about: self.told.append(finding))
         self._events.subscribe(lambda event: self.events.append((event.topic, event.fields["before"])), "plugin.")
         self.handle = Handle(name, CANDIDATE, self._events)
+        self.settings = PluginSettings(**settings)
 
     def generation(self, plugin: object, built_against: str = "", module: str = "zoo_some") -> Generation:
         """Returns a generation that is not started."""
@@ -43,9 +45,8 @@ class Stage:
         loaded = Loaded(candidate, ModuleType(module), plugin, [])
         loaded.built_against = built_against
         services: Any = Services(self.handle.about, None, None, None, frozenset(), self._events, None)  # type: ignore[arg-type]
-        return Generation(
-            self.handle.name, str(self.handle), loaded, PluginHost("group", "some", {}, services), PluginSettings()
-        )
+        host = PluginHost("group", "some", {}, services)
+        return Generation(self.handle.name, str(self.handle), loaded, host, self.settings)
 
     def run(self, plugin: object, contracts: Collection[type] = (), **options: Any) -> Handle:
         """Returns the handle once the plugin runs: also another one, after that before it was stopped."""

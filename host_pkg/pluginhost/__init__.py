@@ -9,6 +9,7 @@ applying                                     another configuration for plugins t
 runner         registry, registered          the road to a plugin that runs, and back; whose turn it is
 lifecycle      dependencies, unloading       its states; what it requires; how it is dropped
 generations    stubs, limits                 init, calls, shutdown; what stands for it; how many calls at once
+blame          replies, hints, places        whose fault it is; what is returned, and should be; where it was raised
 host           probe, throwaway, verdicts    what `init` receives; a first load in a process to be lost
                leaks, telemetry              who holds a class that should be gone; spans and metrics
 loading        admission                     import, New(), assert the type; may it run

@@ -538,7 +538,14 @@ CODES: Final = {
         "call",
         "A call of the plugin raised.",
         "The arguments have no answer, or a fault of the plugin.",
-        "Change the arguments; `--traceback` shows where.",
+        "Change the arguments; the message says where it was raised, and `--traceback` shows the whole way.",
+    ),
+    "reply-wrong": _error(
+        "call",
+        "A call of the plugin returned something else than its contract says.",
+        "A fault of the plugin; `check_replies` is set for it, and has it looked at. The message has the path of the "
+        "value that is wrong, such as `$[0].body`.",
+        "Upgrade the plugin or tell its author; without `check_replies` the value goes on to the caller.",
     ),
     "shutdown-failed": _error(
         "shutdown",

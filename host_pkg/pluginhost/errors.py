@@ -14,7 +14,7 @@ Exception
     │   ├── PluginTypeError        what it made is not the host's contract
     │   └── PluginProbeError       its first load, in a process to be lost, showed that it endangers the host
     ├── PluginInitError        `init` raised
-    ├── PluginCallError        a call raised
+    ├── PluginCallError        a call failed
     ├── PluginStopped          it does not run any more, or not yet
     ├── PluginsFailed          several did not start; it has the error of each
     └── ManagerClosed          the manager has shut down
@@ -204,7 +204,21 @@ class PluginInitError(PluginHostError):
 
 
 class PluginCallError(PluginHostError):
-    """A call of the plugin raised."""
+    """A call of the plugin failed; what it raised is the cause.
+
+    Attributes:
+        plugin: The plugin's name.
+        version: Its distribution's version; empty when it has none.
+        method: What was called.
+    """
+
+    def __init__(
+        self, finding: "Finding", *more: "Finding", plugin: str = "", version: str = "", method: str = ""
+    ) -> None:
+        super().__init__(finding, *more)
+        self.plugin = plugin
+        self.version = version
+        self.method = method
 
 
 class PluginStopped(PluginHostError):

@@ -12,8 +12,9 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
 import pluginapi
-from pluginhost import identity, places, telemetry
-from pluginhost.errors import Finding, PluginCallError, PluginHostError, PluginInitError, PluginTypeError, describe
+from pluginhost import hints, identity, places, telemetry
+from pluginhost.blame import Blame
+from pluginhost.errors import Finding, PluginHostError, PluginInitError, PluginTypeError, describe
 from pluginhost.exits import BrokenOff, module_of
 from pluginhost.interrupts import Interrupted
 from pluginhost.limits import Limit
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
+    from pluginhost.errors import PluginCallError
     from pluginhost.host import PluginHost
     from pluginhost.loading import Loaded
     from pluginhost.settings import PluginSettings
     from pluginhost.stubs import Calls, StubClass
 
 _POLL_SECONDS: Final = 0.01
-_ANSWERS: Final = {"__next__": StopIteration, "__anext__": StopAsyncIteration, "__getitem__": LookupError}
-"""What a method raises for an answer, as Python's own protocols have it."""
 
 
 class Generation:
     """One generation of a plugin.
 
     Attributes:
+        blame: Whose fault it is what its calls raise.
         name: The plugin's name.
         text: The plugin as a message names it.
         loaded: What `loading.load` returned.
@@ -45,9 +46,10 @@ class Generation:
         threads: The threads that were begun while it started or shut down; also daemons, whose pool the end waits for.
     """
 
-    __slots__ = ("_calls", "_limit", "_telemetry", "host", "loaded", "name", "settings", "text", "threads")
+    __slots__ = ("_calls", "_limit", "_telemetry", "blame", "host", "loaded", "name", "settings", "text", "threads")
 
     def __init__(self, name: str, text: str, loaded: Loaded, host: PluginHost, settings: PluginSettings) -> None:
+        self.blame = Blame(name, text, loaded)
         self.name = name
         self.loaded = loaded
         self.host = host
@@ -96,8 +98,11 @@ class Generation:
     def calls(self, kind: StubClass) -> Calls:
         """Returns where the calls of a stub of some contracts go while this generation serves."""
         if kind not in self._calls:
-            self._calls[kind] = kind.to(lambda name: self._find(name, kind), self._read, self._write, self._blame)
+            self._calls[kind] = kind.to(lambda name: self._find(name, kind), self._read, self._write, self._judge(kind))
         return self._calls[kind]
+
+    def _judge(self, kind: StubClass) -> Callable[[str, BaseException], None]:
+        return lambda name, exc: self.blame.judge(name, exc, waits=name in kind.waiting)
 
     def drain(self, seconds: float) -> int:
         """Waits until no call is inside, and returns how many still are at the deadline."""
@@ -256,46 +261,34 @@ class Generation:
             def found(*args: Any, **named: Any) -> Any:
                 return getattr(plugin, name)(*args, **named)
 
+        if self.settings.check_replies:
+            found = self._checked(found, name, kind)
         if self._limit and name not in kind.generators:
             found = self._limit.hold_async(found) if name in kind.coroutines else self._limit.hold(found)
         if self._telemetry:  # outermost: it has what the caller has
-            found = self._telemetry.wrap(name, kind, found, self._blame)
+            found = self._telemetry.wrap(name, kind, found, self._judge(kind))
         return found
+
+    def _checked(self, found: Callable[..., Any], name: str, kind: StubClass) -> Callable[..., Any]:
+        from pluginhost import replies  # only where it is asked for
+
+        def refuse(fault: str) -> PluginCallError:
+            hint = f"its author has {name} return what the contract says; {self.blame.way_out()}"
+            return self.blame.error("reply-wrong", name, f"{name} returned {fault}", hint)
+
+        said = kind.returns(name)
+        if said is hints.UNSAID:
+            return found
+        check = replies.Check(said, refuse)
+        if name in kind.generators:
+            return check.hold_items(found)
+        return check.hold_async(found) if name in kind.coroutines else check.hold(found)
 
     def _read(self, name: str) -> object:
         return getattr(self.loaded.plugin, name)
 
     def _write(self, name: str, value: object) -> None:
         setattr(self.loaded.plugin, name, value)
-
-    def _blame(self, name: str, exc: BaseException) -> None:
-        """Raises what a caller is told of what a call raised; returns where that is told as it is."""
-        kind = type(exc)
-        if issubclass(kind, pluginapi.PluginError | PluginHostError | KeyboardInterrupt | GeneratorExit):
-            return  # the plugin's word to its caller, or another plugin's failure, or not the plugin's doing
-        if name in _ANSWERS and issubclass(kind, _ANSWERS[name]):
-            return
-        asyncio = sys.modules.get("asyncio")
-        if asyncio and issubclass(kind, asyncio.CancelledError) and asyncio._get_running_loop():
-            return
-        missing = kind in (AttributeError, NotImplementedError) and not self._defines(name)
-        if missing and self.loaded.built_against:
-            raise PluginCallError(
-                self._finding(
-                    "method-missing",
-                    f"it has no {name}: it was built for the API {self.loaded.built_against}",
-                    f"install a newer version: pip install --upgrade {self._of.name}",
-                )
-            ) from exc
-        hint = f"other arguments may do; else tell the author of {self._of.name}, with the traceback"
-        raise PluginCallError(self._finding("call-failed", f"{name} raised {describe(exc)}", hint)) from exc
-
-    def _defines(self, name: str) -> bool:
-        """Returns whether the plugin has something of its own under a name, and not its contract's default alone."""
-        package = self.loaded.candidate.module.partition(".")[0]
-        classes = identity.real_mro(self.loaded.plugin)
-        own = [cls for cls in classes if identity.module_of(cls).partition(".")[0] == package]
-        return any(name in identity.defined_by(cls) for cls in own)
 
     def _note_threads(self, before: list[threading.Thread]) -> None:
         known = set(map(id, (*before, *self.threads)))  # a plugin's subclass may raise when it is compared, or asked

@@ -382,7 +382,7 @@ def _broken(obj: object, contract: type, is_older: bool) -> typing.Iterator[str]
             yield f"reading the attribute `{name}` raised {class_name(exc)}"
             continue
         kind = typing.get_origin(hint) or hint
-        if isinstance(kind, type) and kind not in (types.UnionType, typing.Union) and not _is_of(value, kind):
+        if isinstance(kind, type) and kind not in (types.UnionType, typing.Union) and not is_of(value, kind):
             yield f"the attribute `{name}` is a {_NAME.__get__(type(value))}, not a {kind.__name__}"
     for name, declared in inspect.getmembers_static(contract, inspect.isfunction):
         method = next(_VARS.__get__(cls)[name] for cls in real_mro(obj) if name in _VARS.__get__(cls))
@@ -400,7 +400,7 @@ def _broken(obj: object, contract: type, is_older: bool) -> typing.Iterator[str]
             yield f"the method `{name}` takes other arguments than the contract's"
 
 
-def _is_of(value: object, kind: type) -> bool:
+def is_of(value: object, kind: type) -> bool:
     """Returns whether a value is of a type, as type checkers have it."""
     if is_a(value, kind) or (kind is float and is_a(value, int)):
         return True

@@ -8,6 +8,8 @@ several times as much. Each of its methods does three things and no more:
 - It enters that generation and looks again, so that nobody calls one whose end has been decided. Who is inside is
   counted by a deque, whose append and pop need no lock; a generation is drained when its deque is empty.
 - It hands what is raised to `blame`, which says whose fault it is.
+
+A call that hands out items one by one, by a generator or another iterator, is inside until these have ended.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import pluginapi
+from pluginhost import hints
 from pluginhost.errors import ConfigurationError, Finding, PluginCallError, describe
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ _CALL: Final = """
 """
 _FORWARDS: Final = {
     "": "return _calls.{slot}({gives})",
+    "stream": "return _stream(_calls, {name!r}, _calls.{slot}({gives}))",
     "async ": "return await _calls.{slot}({gives})",
     "async generator": """_items = _calls.{slot}({gives})
         try:
@@ -87,6 +91,7 @@ class StubClass:
         methods: The names of the methods that are forwarded.
         coroutines: Those that are `async def`.
         generators: Those that are asynchronous generators.
+        waiting: Those whose callers may end them while they wait: coroutines, generators of both kinds.
     """
 
     def __init__(self, contracts: tuple[type, ...]) -> None:
@@ -95,6 +100,10 @@ class StubClass:
         self.methods = [name for name, member in members.items() if not isinstance(member, property)]
         self.coroutines = {name for name in self.methods if inspect.iscoroutinefunction(members[name])}
         self.generators = {name for name in self.methods if inspect.isasyncgenfunction(members[name])}
+        declared = {name: getattr(members[name], "__wrapped__", None) for name in self.methods}
+        streams = {name for name in self.methods if name not in self.coroutines and hints.is_stream(declared[name])}
+        self.waiting = self.coroutines | self.generators | streams
+        self._declared: dict[str, Callable[..., object] | None] = declared
         slots = ("_pluginhost_calls", "_pluginhost_of")
         names: dict[str, Any] = {
             "__slots__": slots,
@@ -127,6 +136,10 @@ class StubClass:
         object.__setattr__(stub, "_pluginhost_of", of)
         object.__setattr__(stub, "_pluginhost_calls", calls)
         return cast("pluginapi.Plugin", stub)
+
+    def returns(self, name: str) -> Any:
+        """Returns what the contract's annotation says that a method returns; `hints.UNSAID` when it says nothing."""
+        return hints.returned(self._declared[name])
 
     def to(self, find: Callable[[str], Callable[..., object]], read: Callable[[str], object],
            write: Callable[[str, object], None], blame: Blame) -> Calls:  # fmt: skip
@@ -204,8 +217,10 @@ def _method(name: str, function: Callable[..., object] | None, skips: int = 1) -
     else:
         takes, gives = "/, *_args, **_named", "*_args, **_named"
     kind = "async " if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) else ""
-    road = _FORWARDS["async generator" if inspect.isasyncgenfunction(function) else kind]
-    made: Any = _compiled(name, kind, takes, road.format(slot=_slot(name), gives=gives))
+    road = "async generator" if inspect.isasyncgenfunction(function) else kind
+    if not kind and hints.is_stream(function):
+        road = "stream"
+    made: Any = _compiled(name, kind, takes, _FORWARDS[road].format(name=name, slot=_slot(name), gives=gives))
     if function:
         functools.update_wrapper(made, function, updated=())  # without its attributes: it may be abstract
     if function and not skips:  # the stub's has a `self`, as that of any method
@@ -222,9 +237,30 @@ def _attribute(name: str, is_bound: bool) -> property:
 
 def _compiled(name: str, kind: str, takes: str, forwards: str) -> Any:
     text = _CALL.format(kind=kind, name=name, takes=takes, forwards=forwards)
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"_stream": _stream}
     exec(compile(text, f"<the stub's {name}>", "exec"), names)
     return names[name]
+
+
+def _stream(calls: Calls, name: str, items: Any) -> Any:
+    """Returns what hands on the items of a call, whose failures are the call's; what is no iterator stays as it is."""
+    if not hasattr(type(items), "__next__"):
+        return items
+    forwarded = _forwarded(calls, name, items)
+    next(forwarded)  # from here on its end is noticed, even when nobody asks for an item
+    return forwarded
+
+
+def _forwarded(calls: Calls, name: str, items: Iterator[Any]) -> Iterator[Any]:
+    calls.inside.append(None)
+    try:
+        yield
+        return (yield from items)
+    except BaseException as exc:
+        calls.blame(name, exc)
+        raise
+    finally:
+        calls.inside.pop()
 
 
 def _slot(name: str) -> str:

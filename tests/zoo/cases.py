@@ -1,6 +1,6 @@
 """The zoo's table: every bad plugin, how it is made, and what the host says of it.
 
-The families `import`, `new`, `init`, `shutdown` and `wheels` stand in files of their own.
+The families `import`, `new`, `init`, `calls`, `shutdown` and `wheels` stand in files of their own.
 """
 
 from __future__ import annotations
@@ -18,13 +18,42 @@ from zoo.site_folder import BAD, SiteFolder
 import pluginapi
 
 Make: TypeAlias = Callable[[SiteFolder], object]
-Family: TypeAlias = Literal["metadata", "names", "pins", "type", "import", "new", "init", "shutdown", "wheels"]
+Family: TypeAlias = Literal["metadata", "names", "pins", "type", "import", "new", "init", "calls", "shutdown", "wheels"]
 
 API = Path(pluginapi.__file__).parent
 HEAD = "from pluginapi import Greeter\n"
 BODY = '    lang = "Bad"\n    def greet(self, name): return f"bad {name}"\n'
 CLASS = f"{HEAD}class Bad(Greeter):\n{BODY}"
 NEW = "def New(): return Bad()\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One bad call of a plugin, by a method of its own.
+
+    Attributes:
+        name: What is wrong with it.
+        deed: The method's statements.
+        code: The code that the caller must be told; empty when it gets something else.
+        gets: What the caller gets where there is no code: a value as Python writes it, or the name of an exception.
+        returns: The annotation of the contract's method.
+        kind: What the method is.
+        way: How it is called: in a running loop of asyncio, or not.
+        known: What the message names beside distribution, version and method.
+        goes_on: Whether the plugin's next call must succeed, and is tried.
+        wait: Seconds before the call, for what takes time.
+    """
+
+    name: str
+    deed: str
+    code: str = "call-failed"
+    gets: str = ""
+    returns: str = "str"
+    kind: Literal["plain", "coroutine", "generator", "asynchronous generator"] = "plain"
+    way: Literal["", "loop"] = ""
+    known: tuple[str, ...] = ()
+    goes_on: bool = True
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +79,7 @@ class Case:
             to the end of the process.
         shutdown_timeout: The manager's, in seconds; short where the case waits for it.
         changes: What of the process stays changed, parted by commas: what runs from `init` on may do that.
+        calls: The bad calls that the driver makes, one after the other.
     """
 
     family: Family
@@ -69,6 +99,7 @@ class Case:
     ends: Literal["stop", "close", "exit"] = "close"
     shutdown_timeout: float = 10.0
     changes: str = ""
+    calls: tuple[Call, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.family}: {self.name}"

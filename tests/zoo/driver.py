@@ -121,6 +121,7 @@ def ask(folder: str, case: dict[str, Any], log: Callable[[str, object], object])
         except PluginHostError as exc:
             str(exc)
             said["errors"].append([finding.to_dict() for finding in (exc.finding, *exc.more)])
+    said["calls"] = [called(manager, number, *call) for number, call in enumerate(case["calls"])]
     if case["ends"] == "stop":
         manager.stop("bad")
     said["last"] = manager.get("z-good", Greeter).greet("Ada")
@@ -136,6 +137,54 @@ def ask(folder: str, case: dict[str, Any], log: Callable[[str, object], object])
     said["changed"] = [name for name in before if before[name] != after[name]]
     said["seconds"] = clock() - started
     return said
+
+
+def called(
+    manager: Any,
+    number: int,
+    kind: str,
+    way: str,
+    goes_on: bool,
+    wait: float,
+) -> dict[str, object]:
+    """Returns what a caller of a bad call gets, and what those get who call next."""
+    from pluginhost import PluginHostError
+    from zoo_contract import Caller  # type: ignore[import-not-found]
+
+    from pluginapi import Greeter
+
+    stub, name = manager.get("bad", Caller), f"call_{number}"
+    time.sleep(wait)
+    started = time.monotonic()
+    said: dict[str, object] = {}
+    try:
+        said["gets"] = repr(got(getattr(stub, name), kind, way))
+    except PluginHostError as exc:
+        told = [getattr(exc, each, "") for each in ("plugin", "version", "method")]
+        said |= {"finding": exc.finding.to_dict(), "told": told, "more": len(exc.more), "text": len(str(exc).encode())}
+        said["cause"] = exc.__cause__ is not None
+    except BaseException as exc:
+        said["gets"] = type(exc).__name__
+    said["seconds"] = time.monotonic() - started
+    said["goes_on"] = stub.fine() if goes_on else "fine"
+    said["good"] = [manager.get(name, Greeter).greet("Ada") for name in HOSTS_OWN]
+    return said
+
+
+def got(method: Callable[[], Any], kind: str, way: str) -> object:
+    """Returns what a method of some kind returns, or all its items."""
+
+    async def items() -> list[object]:
+        return [item async for item in method()]
+
+    async def plain() -> object:
+        return list(method()) if kind == "generator" else method()
+
+    if kind in ("coroutine", "asynchronous generator") or way:
+        import asyncio
+
+        return asyncio.run({"coroutine": method, "asynchronous generator": items}.get(kind, plain)())
+    return list(method()) if kind == "generator" else method()
 
 
 def wait_for_notes(path: Path, lines: int) -> None:

@@ -76,6 +76,7 @@ def run(case: Case, template: Path, folder: Path, known: Path | None) -> subproc
         "path": site.path,
         "code": site.code,
         "ends": case.ends,
+        "calls": [(call.kind, call.way, call.goes_on, call.wait) for call in case.calls],
         "notes": len(case.notes or ()) if case.ends != "exit" else 0,
         "settings": {
             "probe": case.probe,

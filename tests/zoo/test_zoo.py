@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pluginhost.catalogue import CODES
-from zoo import cases, factories, imports, inits, shutdowns
+from zoo import calls, cases, factories, imports, inits, shutdowns
 from zoo.driver import HOSTS_OWN, STATUS
 from zoo.wheels import WHEEL_CASES
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zoo.cases import Case
     from zoo.keeper import Done
 
-ALL_CASES = [*cases.CASES, *imports.CASES, *factories.CASES, *inits.CASES, *shutdowns.CASES, *WHEEL_CASES]
+ALL_CASES = [*cases.CASES, *imports.CASES, *factories.CASES, *inits.CASES, *calls.CASES, *shutdowns.CASES, *WHEEL_CASES]
 LIMIT = 4096
 """Bytes of a finding at most."""
 SLACK = 3
@@ -86,6 +86,35 @@ def test_a_bad_plugin_costs_itself_alone(case: Case, zoo: dict[Case, Done]) -> N
         assert tuple(said["notes"]) == case.notes
 
 
+@pytest.mark.parametrize(
+    ("case", "number"),
+    [
+        pytest.param(case, number, id=f"{case}: {call.name}")
+        for case in calls.CASES
+        for number, call in enumerate(case.calls)
+        if not missing(case)
+    ],
+)
+def test_a_bad_call_costs_itself_alone(case: Case, number: int, zoo: dict[Case, Done]) -> None:
+    call, said = case.calls[number], json.loads(zoo[case].result().stdout)["calls"][number]
+    assert said["good"] == ["good Ada"] * len(HOSTS_OWN)
+    assert said["goes_on"] == "fine"
+    assert said["seconds"] < SLACK
+    if not call.code:
+        assert said.get("gets") == call.gets, said
+        return
+    assert "finding" in said, said
+    finding = said["finding"]
+    check_finding(finding)
+    assert (finding["code"], finding["stage"]) == (call.code, "call")
+    assert said["told"] == ["bad", "1.2.3", f"call_{number}"]
+    assert said["text"] <= LIMIT
+    assert said["more"] == 0
+    assert said["cause"] or call.code != "call-failed"
+    named = () if call.code == "breaker-open" else (f"call_{number}",)
+    assert [part for part in ("zoo-bad", "1.2.3", *named, *call.known) if part not in finding["message"]] == []
+
+
 def check_finding(finding: dict[str, Any]) -> None:
     """Asserts what holds for every finding: a code of the catalogue, a hint, bounded, printable."""
     assert finding["code"] in CODES
@@ -100,3 +129,5 @@ def check_finding(finding: dict[str, Any]) -> None:
 def test_the_names_of_the_cases_are_their_own() -> None:
     assert [name for name, count in Counter(map(str, ALL_CASES)).items() if count > 1] == []
     assert {case.code for case in ALL_CASES} <= {"", *CODES}
+    for case in calls.CASES:
+        assert [name for name, count in Counter(call.name for call in case.calls).items() if count > 1] == []

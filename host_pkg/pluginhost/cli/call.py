@@ -13,7 +13,8 @@ import click
 from pluginhost import identity
 from pluginhost.cli import output
 from pluginhost.cli.options import complete_name, plugin_options
-from pluginhost.errors import ConfigurationError, Finding, PluginCallError, PluginHostError, describe, escape
+from pluginhost.errors import ConfigurationError, Finding, PluginHostError, escape
+from pluginhost.interrupts import is_persons
 from pluginhost.manager import PluginManager
 from pluginhost.settings import When
 
@@ -59,9 +60,11 @@ def call(
                 import asyncio  # few contracts are asynchronous
 
                 result = asyncio.run(result)
-        except (KeyboardInterrupt, PluginHostError):
+        except PluginHostError:
             raise
         except BaseException as exc:
+            if is_persons(exc):
+                raise
             raise _call_failed(handle, method, exc) from exc
         if as_json:
             output.write_json({"plugin": name, "method": method, "result": result})
@@ -161,12 +164,10 @@ def _wrong_arguments(message: str, hint: str) -> ConfigurationError:
     return ConfigurationError(Finding("arguments-wrong", message, hint))
 
 
-def _call_failed(handle: Handle, method: str, exc: BaseException) -> PluginCallError:
-    return PluginCallError(
-        Finding(
-            "call-failed",
-            f"{handle.candidate}: {method} raised {describe(exc)}",
-            f"other arguments may do; else tell the author of {handle.candidate.distribution.name}, with --traceback",
-            handle.candidate.distribution.info,
-        )
-    )
+def _call_failed(handle: Handle, method: str, exc: BaseException) -> BaseException:
+    """Returns the error of a call that went past the stub, or of what the plugin says to its caller: us."""
+    if handle.serving is None:  # it has stopped itself
+        return exc
+    author = handle.candidate.distribution.name
+    hint = f"other arguments may do; else tell the author of {author}, with --traceback"
+    return handle.serving.blame.failed(method, exc, hint)

@@ -663,7 +663,7 @@ def write(stub: Any) -> None:
 @pytest.mark.parametrize("call", [lambda stub: stub.fail(), read, write], ids=["call", "read", "write"])
 @pytest.mark.parametrize(
     "error",
-    [PluginError("no"), Own("no"), KeyboardInterrupt(), PluginStopped(stub_of)],  # type: ignore[arg-type]
+    [PluginError("no"), Own("no"), PluginStopped(stub_of)],  # type: ignore[arg-type]
     ids=lambda error: type(error).__name__,
 )
 def test_what_is_not_the_plugins_failure_passes_as_it_is(error: BaseException, call: Callable[[Any], object]) -> None:
