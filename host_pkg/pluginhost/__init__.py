@@ -16,10 +16,13 @@ loading        admission                     import, New(), assert the type; may
                installs, searchpath, sources what the doctor looks at besides
 plugin_dirs    store, wheels                 folders of wheels; what is unpacked; what a wheel file must be
 identity       copies, names, requirements   one copy of the API; what admission checks
+               edits                         a value set in a configuration file
 discovery      symbols, entries, journal     what is installed; what a module offers; what goes by a name; the log
+config                                       the files and arguments in which things are set
 survey         events, places                distributions, candidates, rows; who is told of what happens; where
+               validation                    values held against their types
 index          metadata, archives            the cache; the files that are read
-process        interrupts, config, exits     what plugins must leave alone; Ctrl-C; the settings; the process's end
+process        interrupts, exits             what plugins must leave alone; Ctrl-C; the process's end
 watched        child, parent, importtime     what that is, and how it is put back; a process and its host; its imports
 errors         catalogue, settings           what goes wrong, and every code; what may be set
 ```

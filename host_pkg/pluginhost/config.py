@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-from pluginhost.errors import ConfigurationError, Finding
+from pluginhost.errors import ConfigurationError, Finding, wrong
 from pluginhost.index import absolute, home
 
 # What reads and checks a file is imported once there is one: a command without any is as fast as before.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
     from pluginhost.settings import Configuration
     from pluginhost.validation import Fault, Keys
@@ -60,13 +61,15 @@ def configuration(
     from itertools import islice
 
     from pluginhost.settings import Configuration
-    from pluginhost.validation import MOST, require
+    from pluginhost.validation import MOST, require, shown
 
-    layers = [*reversed(others), Layer("", _as_in_a_file(given))]
+    layers = [*reversed(others), Layer("", as_in_a_file(given))]
     if isinstance(file, (str, os.PathLike)):
         layers.insert(-1, read(file))
+    elif file is not None and not hasattr(file, "keys"):
+        raise wrong(f"configuration is {shown(file)}", "give the path of a file, or a table")
     elif file is not None:
-        layers.insert(-1, Layer("", _as_in_a_file(file)))
+        layers.insert(-1, Layer("", as_in_a_file(file)))
     if found := list(islice(faults(layers), MOST)):
         raise ConfigurationError(*found)
     values = merged(layers)
@@ -75,8 +78,23 @@ def configuration(
     return require(values, Configuration)
 
 
+def schema() -> dict[str, Any]:
+    """Returns the JSON schema of a pluginhost.toml."""
+    from pluginhost import validation
+    from pluginhost.settings import Configuration
+
+    made = validation.schema(Configuration)
+    del made["$defs"]["InstanceSettings"]["properties"]["distribution"]
+    for definition in made["$defs"].values():
+        for name, of in definition["properties"].items():
+            if "anyOf" in of:  # TOML has no null: what is not set is left out
+                (only,) = (each for each in of.pop("anyOf") if each != {"type": "null"})
+                definition["properties"][name] = only | ({"default": of["default"]} if of.get("default") else {})
+    return made
+
+
 def faults(layers: Sequence[Layer]) -> Iterator[Finding]:
-    """Yields all that is wrong in layers, later ones before earlier ones; each finding names the file."""
+    """Yields all that is wrong in layers, and last what is missing in all of them; each finding names the file."""
     from pluginhost.settings import Configuration
     from pluginhost.validation import MISSING
     from pluginhost.validation import faults as of_value
@@ -101,7 +119,8 @@ def _of_instances(values: Mapping[str, object]) -> Iterator[Fault]:
             yield Fault(("instances", name), path, "is not a name", "use ASCII letters, digits, `-`, `_` and dots")
         table = dict(_items(settings))
         if "distribution" in table:
-            hint = f'write plugin = "{table.get("plugin", "NAME")}@{table["distribution"]}"'
+            named = [each if isinstance(each, str) else "NAME" for each in (table.get("plugin"), table["distribution"])]
+            hint = f'write plugin = "{"@".join(named)}"'
             yield Fault(("instances", name, "distribution"), f"{path}.distribution", UNKNOWN, hint)
 
 
@@ -109,6 +128,11 @@ def _items(value: object) -> list[tuple[str, object]]:
     """Returns what is in a table; nothing when it is none."""
     is_table = hasattr(value, "keys")
     return [(key, inner) for key, inner in value.items() if isinstance(key, str)] if is_table else []  # type: ignore[attr-defined]
+
+
+def names_in(layer: Layer, table: str) -> list[str]:
+    """Returns the names that a layer has settings for, under `plugins` or `instances`."""
+    return [name for name, _ in _items(layer.values.get(table))]
 
 
 def merged(layers: Sequence[Layer]) -> dict[str, object]:
@@ -152,19 +176,19 @@ def read(path: str | os.PathLike[str]) -> Layer:
     import tomllib
 
     file = os.fspath(path)
-    content, is_own = _content(file)
+    data, is_own = content(file)
     try:
-        values: object = tomllib.loads(content.decode())
+        values: object = tomllib.loads(data.decode())
     except UnicodeDecodeError as exc:
-        line = content.count(b"\n", 0, exc.start) + 1
+        line = data.count(b"\n", 0, exc.start) + 1
         raise _unreadable(file, f"is not UTF-8 (at line {line})", "save it as UTF-8") from exc
     except (ValueError, RecursionError) as exc:
-        last = content.rstrip().count(b"\n") + 1
+        last = data.rstrip().count(b"\n") + 1
         said = str(exc).replace("at end of document", f"at line {last}, the end")
         raise _unreadable(file, f"is not TOML: {said}", "mend it in an editor") from exc
     if os.path.basename(file) == PYPROJECT:
         values = _table(file, _table(file, values, "tool"), "tool", "pluginhost")
-    return Layer(file, _as_in_a_file(values, os.path.dirname(os.path.abspath(file))), is_own=is_own)  # type: ignore[arg-type]
+    return Layer(file, as_in_a_file(values, os.path.dirname(os.path.abspath(file))), is_own=is_own)  # type: ignore[arg-type]
 
 
 def _table(file: str, values: object, *keys: str) -> object:
@@ -174,7 +198,7 @@ def _table(file: str, values: object, *keys: str) -> object:
     return inner
 
 
-def _content(file: str) -> tuple[bytes, bool]:
+def content(file: str) -> tuple[bytes, bool]:
     """Returns what is in a regular file, and whether it belongs to who runs this; anything else is not waited for."""
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -195,7 +219,7 @@ def _unreadable(file: str, what: str, hint: str) -> ConfigurationError:
     return ConfigurationError(Finding("configuration-wrong", f"{file} {what}", hint, file))
 
 
-def _as_in_a_file(values: Mapping[str, object], folder: str = "") -> dict[str, object]:
+def as_in_a_file(values: Mapping[str, object], folder: str = "") -> dict[str, object]:
     """Returns what is given with lists for what else Python has, and with folders that are absolute."""
     plain = dict(values)
     for key in _LISTS:
@@ -220,33 +244,39 @@ def command_layers(file: str | None) -> tuple[list[Layer], list[Finding]]:
         ConfigurationError: One of them cannot be read.
     """
     layers, told = [read(file)] if file else [], []
-    if here := working_file():
-        layer = read(here)
-        if "plugin_dirs" in layer.values and not layer.is_own:
-            layer.values = {key: value for key, value in layer.values.items() if key != "plugin_dirs"}
+    if here := working_layer():
+        if "plugin_dirs" in here.values and not here.is_own:
+            here.values = {key: value for key, value in here.values.items() if key != "plugin_dirs"}
             told.append(
                 Finding(
                     "config-not-owned",
-                    f"{here} belongs to another user; its plugin_dirs are left out",
-                    f"once you have read it: --config {here}",
-                    os.path.abspath(here),
+                    f"{here.file} belongs to another user; its plugin_dirs are left out",
+                    f"once you have read it: --config {here.file}",
+                    os.path.abspath(here.file),
                 )
             )
-        layers.append(layer)
-    if os.path.exists(own := user_file()):
+        layers.append(here)
+    if os.path.lexists(own := user_file()):
         layers.append(read(own))
     return layers, told
 
 
-def working_file() -> str:
-    """Returns the configuration file of the working folder; empty when there is none."""
+def working_layer() -> Layer | None:
+    """Returns what the working folder sets: its pluginhost.toml, or else the table in its pyproject.toml, if any.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
     if os.path.lexists(FILE):
-        return FILE
+        return read(FILE)
     try:
         with open(os.open(PYPROJECT, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            return PYPROJECT if b"pluginhost" in file.read(LARGEST) else ""
-    except OSError:
-        return ""  # it is not there, or not about us
+            if b"pluginhost" not in file.read(LARGEST):
+                return None
+    except OSError:  # it is not there, or not about us
+        return None
+    layer = read(PYPROJECT)
+    return layer if layer.values else None
 
 
 def user_file() -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final, TypeAlias
 
+    from pluginhost.errors import ConfigurationError
     from pluginhost.settings import Configuration
     from pluginhost.survey import Row, Survey
 
@@ -155,6 +156,6 @@ def _barred(row: Row, settings: PluginSettings, configuration: Configuration) ->
     return None
 
 
-def name_taken(path: str, name: str) -> Exception:
+def name_taken(path: str, name: str) -> ConfigurationError:
     """Returns the error that a name is another plugin's."""
     return wrong(f"{path}: there is a plugin called {name!r} already", "choose another name")

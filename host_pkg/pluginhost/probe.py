@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import secrets
 import sys
 import time
@@ -14,7 +15,7 @@ from pluginhost.child import Answer, Child, last_words
 from pluginhost.errors import Finding, PluginProbeError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Final
 
     from pluginhost.survey import Candidate
@@ -35,6 +36,7 @@ class _Answer(Answer):
     missing: str = ""
     findings: list[tuple[str, str, str, str, Literal["error", "warning"], str]] = msgspec.field(default_factory=list)
     habits: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    schema: dict[str, object] | None = None
 
 
 class Report:
@@ -44,17 +46,19 @@ class Report:
         reached: The last stage that went well.
         findings: What went wrong, and what is told; what the host would not survive is of the stage `probe`.
         missing: The module whose absence failed the import; empty when it was something else.
+        schema: That of the type that it declares for its configuration; `None` when that was not asked, or it has none.
         habits: What the plugin's own code did at import or in its factory that belongs into `init`.
         seconds: What it took.
     """
 
-    __slots__ = ("findings", "habits", "missing", "reached", "seconds")
+    __slots__ = ("findings", "habits", "missing", "reached", "schema", "seconds")
 
     def __init__(self) -> None:
         self.reached: Reached = "registered"
         self.findings: list[Finding] = []
         self.missing = ""
         self.habits: list[tuple[str, str]] = []
+        self.schema: dict[str, object] | None = None
         self.seconds = 0.0
 
 
@@ -85,7 +89,13 @@ def verdict(
 
 
 def first_load(
-    candidate: Candidate, api: str | None, contracts: Collection[str], *, seconds: float, makes: bool = True
+    candidate: Candidate,
+    api: str | None,
+    contracts: Collection[str],
+    *,
+    seconds: float,
+    makes: bool = True,
+    configs: Sequence[tuple[str, Mapping[str, object]]] | None = None,
 ) -> Report:
     """Returns what a plugin's import and its `New()` showed in a process of their own.
 
@@ -95,6 +105,8 @@ def first_load(
         contracts: The names of the contracts that the plugin must implement.
         seconds: The deadline; then the process is killed.
         makes: Whether the factory is called; entry points of other groups may name anything.
+        configs: What is held, each with its path, against the type that the plugin declares; its faults are among the
+            findings. When there are none, the report has the schema of that type.
 
     Raises:
         PluginProbeError: No process could be started, or it failed before it came to the plugin.
@@ -109,6 +121,7 @@ def first_load(
         "api": api,
         "contracts": list(contracts),
         "makes": makes,
+        "configs": None if configs is None else pickle.dumps(list(configs)),
         "seconds": seconds * 0.9,
     }
     try:
@@ -127,7 +140,8 @@ def first_load(
         raise _failed(
             candidate, f"ended with {process.status()} before it came to the plugin: {last_words(process.stderr)}"
         )
-    report.reached, report.missing, report.habits = last.reached, last.missing, last.habits
+    report.reached, report.missing = last.reached, last.missing
+    report.habits, report.schema = last.habits, last.schema
     report.findings = [Finding(*plain) for plain in last.findings]
     if not is_done:
         report.findings.append(_lost(candidate, process, report.reached, has_ended, seconds))

@@ -12,10 +12,11 @@ import _thread
 import atexit
 import faulthandler
 import importlib.util
+import itertools
 import os
-import pickle  # noqa: F401 - with these two here, their functions are watched
+import pickle
 import signal
-import socket  # noqa: F401
+import socket  # noqa: F401 - with these two here, their functions are watched
 import subprocess  # noqa: F401
 import sys
 import threading
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
             api: The import name of the API package; `None` when there is none.
             contracts: The names of the contracts that the plugin must implement.
             makes: Whether the factory is called.
+            configs: Pickled, the configurations that are held against the type that the plugin declares, each with its
+                path; none at all when the schema of that type is asked for. `None` when it is not about them.
             seconds: After which the place is told where the plugin is held up.
         """
 
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
         api: str | None
         contracts: list[str]
         makes: bool
+        configs: bytes | None
         seconds: float
 
 
@@ -88,6 +92,7 @@ def main(job: Job) -> NoReturn:
     answer.send(reached="registered")
     watch = _Watch(candidate, answer)
     reached, missing = "registered", ""
+    schema: dict[str, Any] | None = None
     findings: list[Finding] = []
     try:
         with told_apart():
@@ -98,6 +103,8 @@ def main(job: Job) -> NoReturn:
             else:
                 findings += loading.find(candidate)
                 reached = "imported"
+                if job["configs"] is not None:
+                    schema = _held(candidate, pickle.loads(job["configs"]), findings)
     except KeyboardInterrupt:  # in a session of its own, nobody else sends that signal
         hint = f"tell the author of {candidate.distribution.name}"
         findings = [_finding("process-unsafe", candidate, "sent the interrupt of a person's Ctrl-C", hint)]
@@ -108,13 +115,35 @@ def main(job: Job) -> NoReturn:
     findings = [*watch.found(), *map(_refusing, findings)]
     watch.is_over = True
     plain = [each.to_plain() for each in findings]
-    answer.send(reached=reached, is_last=True, missing=missing, findings=plain, habits=watch.habits)
+    answer.send(reached=reached, is_last=True, missing=missing, findings=plain, habits=watch.habits, schema=schema)
     if watch.leaves_nothing_to_do():
         os._exit(0)
     sys.exit(0)  # as a host would end: exit functions run, threads are waited for
 
 
 _REACHED = {"import": "registered", "lookup": "imported", "new": "imported", "type": "made"}
+
+
+def _held(candidate: Candidate, configs: list[tuple[str, object]], findings: list[Finding]) -> dict[str, Any] | None:
+    """Adds what is wrong with a plugin's configurations, or returns the schema of their type when there are none."""
+    from pluginhost import symbols, validation  # first loads do without
+
+    kind = symbols.config_type(sys.modules[candidate.module])
+    if kind is None:
+        return None
+    for path, config in configs:
+        findings += (
+            Finding("config-wrong", f"{candidate}: {fault.path} {fault.what}", fault.hint)
+            for fault in itertools.islice(validation.faults(config, kind, path), validation.MOST)
+        )
+    if configs:
+        return None
+    try:
+        return validation.schema(kind)
+    except Exception as exc:  # one of its fields may be what JSON has no word for
+        hint = f"tell the author of {candidate.distribution.name}: the fields are annotated with what msgspec knows"
+        findings.append(Finding("configuration-wrong", f"{candidate}: its Config has no schema: {describe(exc)}", hint))
+        return None
 
 
 class _Watch:

@@ -108,11 +108,13 @@ def schema(kind: object) -> dict[str, Any]:
     made = msgspec.json.schema(kind, schema_hook=lambda _: {"description": "any value"})
     for cls in _tables_in(kind, []):
         properties = made.get("$defs", {}).get(cls.__name__, {}).get("properties", {})
-        for name, field in _fields(cls).items():
+        for name, field in (_fields(cls) or {}).items():
             _add_bounds(properties.get(name, {}), field.kind)
     for definition in made.get("$defs", {}).values():
         if "properties" in definition:
             definition["additionalProperties"] = False
+        if "description" in definition:
+            definition["description"] = definition["description"].partition("\n\n")[0]
     return made
 
 
@@ -176,7 +178,8 @@ def _walk(value: object, annotated: object, keys: Keys) -> _Found:
     if origin in (typing.Union, types.UnionType):
         yield from _union(value, annotated, kind, keys)
         return
-    if fields := _fields(origin if origin is kind else None):
+    fields = _fields(origin if origin is kind else None)
+    if fields is not None:
         found = _table(value, fields, keys)
     elif origin in _TABLES:
         found = _mapping(value, typing.get_args(kind), keys)
@@ -187,7 +190,7 @@ def _walk(value: object, annotated: object, keys: Keys) -> _Found:
         return
     inner = list(found)
     yield from inner
-    if not inner and (fields or extras):  # its length, or what its class says of all of it
+    if not inner and (fields is not None or extras):  # its length, or what its class says of all of it
         yield from _leaf(value, annotated, keys)
 
 
@@ -211,13 +214,13 @@ class _Field(NamedTuple):
     is_required: bool
 
 
-def _fields(kind: object) -> dict[str, _Field]:
-    """Returns the keys of a table that a class describes; none when it is of another kind."""
+def _fields(kind: object) -> dict[str, _Field] | None:
+    """Returns the keys of a table that a class describes; `None` when it is of another kind."""
     if not isinstance(kind, type):
-        return {}
+        return None
     if issubclass(kind, msgspec.Struct):
         if kind.__struct_config__.array_like:
-            return {}
+            return None
         found = {each.encode_name: _Field(each.type, each.required) for each in msgspec.structs.fields(kind)}
         if tag := kind.__struct_config__.tag_field:
             found[tag] = _Field(Any, is_required=False)  # it says which struct of a union is meant
@@ -233,7 +236,7 @@ def _fields(kind: object) -> dict[str, _Field]:
     if hasattr(kind, "__required_keys__"):  # a TypedDict, typing's or the backport's
         hints = typing.get_type_hints(kind, include_extras=True)
         return {name: _key(hint, is_required=name in kind.__required_keys__) for name, hint in hints.items()}
-    return {}
+    return None
 
 
 def _key(hint: object, *, is_required: bool) -> _Field:
@@ -305,7 +308,7 @@ def _shape(kind: object) -> object:
     """Returns whether a type is of tables, of lists, or of neither."""
     kind, _ = _bare(kind)
     origin = typing.get_origin(kind) or kind
-    return dict if _fields(kind) or origin in _TABLES else list if origin in _LISTS else None
+    return dict if _fields(kind) is not None or origin in _TABLES else list if origin in _LISTS else None
 
 
 def _leaf(value: object, annotated: object, keys: Keys) -> _Found:

@@ -12,10 +12,9 @@ import click
 
 from pluginhost import identity
 from pluginhost.cli import output
-from pluginhost.cli.options import complete_name, plugin_options
+from pluginhost.cli.options import Host, complete_name, plugin_options
 from pluginhost.errors import ConfigurationError, Finding, PluginHostError, escape
 from pluginhost.interrupts import is_persons
-from pluginhost.manager import PluginManager
 from pluginhost.settings import When
 
 if TYPE_CHECKING:
@@ -31,26 +30,17 @@ _NOT_CALLS = {"init", "validate", "shutdown"}
 @click.argument("method")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option(
-    "--probe", type=click.Choice(typing.get_args(When)), default="new", show_default=True,
+    "--probe", type=click.Choice(typing.get_args(When)), show_default="new",
     help="When its first load is tried in a process of its own.",
 )  # fmt: skip
 @plugin_options
-def call(
-    name: str,
-    method: str,
-    args: tuple[str, ...],
-    probe: When,
-    group: str,
-    api: str | None,
-    plugin_dirs: tuple[str, ...],
-    as_json: bool,
-) -> None:
+def call(host: Host, name: str, method: str, args: tuple[str, ...], probe: When | None) -> None:
     """Starts a plugin, calls one of its methods and prints what it returns.
 
     ARGS are converted by the method's type hints: text as it stands, numbers, true and false, bytes as text or from
     @FILE or - (standard input), anything else as JSON.
     """
-    with PluginManager(group, api, plugin_dirs=plugin_dirs, probe=probe) as manager:
+    with host.manager(probe=probe) as manager:
         handle = manager.handle(name)
         function, declared = _method(handle, method)
         arguments = _arguments(declared, args)
@@ -66,7 +56,7 @@ def call(
             if is_persons(exc):
                 raise
             raise _call_failed(handle, method, exc) from exc
-        if as_json:
+        if host.as_json:
             output.write_json({"plugin": name, "method": method, "result": result})
         else:
             _write(result)

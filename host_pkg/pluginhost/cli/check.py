@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pluginhost.cli import output
-from pluginhost.cli.options import complete_name, plugin_options, survey_of
-from pluginhost.manager import PluginManager
+from pluginhost.cli.options import Host, complete_name, plugin_options, survey_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", metavar="NAME|PATH.whl", shell_complete=complete_name)
 @plugin_options
-def check(name: str, group: str, api: str | None, plugin_dirs: tuple[str, ...], as_json: bool) -> int:
+def check(host: Host, name: str) -> int:
     """Checks a plugin, or the plugins in a wheel file, without installing or importing them; exits 1 on a refusal."""
-    survey = survey_of(PluginManager(group, api, plugin_dirs=plugin_dirs), name)
-    if as_json:
+    survey = survey_of(host.manager(), name)
+    if host.as_json:
         rows = [row.to_dict() | {"passed": row.passed} for row in survey]
         output.write_json(survey.to_dict() | {"plugins": rows})
     else:
@@ -31,7 +30,7 @@ def check(name: str, group: str, api: str | None, plugin_dirs: tuple[str, ...], 
             output.write(f"{row.candidate}: {row.state}")
             for title in row.passed:
                 output.write(f"  ok      {title}")
-            _write_findings(row.findings)
+            _write_findings([row.barred, *row.findings] if row.barred else row.findings)
     refused = any(row.state == "refused" for row in survey)
     return 1 if refused or any(finding.severity == "error" for finding in survey.findings) else 0
 

@@ -6,10 +6,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from pluginhost.cli import output
-from pluginhost.cli.options import GROUP, plugin_options
+from pluginhost.cli.options import GROUP, Host, plugin_options
 from pluginhost.errors import escape
 
 if TYPE_CHECKING:
@@ -26,28 +25,25 @@ TIMEOUT = 60.0
 @click.option("--load", is_flag=True, help="Load each plugin too, in a process of its own.")
 @click.option("--strict", is_flag=True, help="Exit 1 with warnings too.")
 @plugin_options
-def doctor(group: str, api: str | None, plugin_dirs: tuple[str, ...], as_json: bool, load: bool, strict: bool) -> int:
+def doctor(host: Host, load: bool, strict: bool) -> int:
     """Examines all that bears upon plugins, and tells how to mend what is wrong; exits 1 with an error."""
     from pluginhost import discovery  # the other subcommands start without what only this one needs
-    from pluginhost.index import absolute
     from pluginhost.plugin_dirs import PluginDirs
 
-    dirs = PluginDirs(absolute(plugin_dirs), api)
+    settings = host.manager().configuration
+    group, api = settings.group, settings.api
+    dirs = PluginDirs(settings.plugin_dirs, api)
     found = discovery.discover(group, api, unpacked=dirs.path)
     found.findings += dirs.findings
-    if _is_left_out("api") and not _is_bound(found, group):
+    if not host.sets("api") and not _is_bound(found, group):
         api = found.api = None
     sys.path += [entry for entry in dirs.path if entry in found.origins()]  # for the processes of first loads
-    diagnosis = _examine(found, group, api, load=load, folders=len(plugin_dirs))
-    if as_json:
+    diagnosis = _examine(found, group, api, load=load, folders=len(settings.plugin_dirs))
+    if host.as_json:
         output.write_json(diagnosis.to_dict())
     else:
         _write(diagnosis)
     return 1 if diagnosis.state == "error" or (strict and diagnosis.state == "warning") else 0
-
-
-def _is_left_out(option: str) -> bool:
-    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT
 
 
 def _is_bound(found: Discovery, group: str) -> bool:

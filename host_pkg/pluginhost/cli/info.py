@@ -8,27 +8,27 @@ import click
 
 from pluginhost import discovery
 from pluginhost.cli import output
-from pluginhost.cli.options import complete_name, not_a_wheel, plugin_options, survey_of
+from pluginhost.cli.options import Host, complete_name, not_a_wheel, plugin_options, survey_of
 from pluginhost.discovery import MANIFEST
 from pluginhost.errors import escape
-from pluginhost.manager import PluginManager
 from pluginhost.metadata import parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from email.message import Message
 
+    from pluginhost.manager import PluginManager
     from pluginhost.survey import Distribution, Row
 
 
 @click.command()
 @click.argument("name", metavar="NAME|PATH.whl", shell_complete=complete_name)
 @plugin_options
-def info(name: str, group: str, api: str | None, plugin_dirs: tuple[str, ...], as_json: bool) -> None:
+def info(host: Host, name: str) -> None:
     """Tells all that is known of a plugin, or of the plugins in a wheel file; imports nothing of them."""
-    manager = PluginManager(group, api, plugin_dirs=plugin_dirs)
+    manager = host.manager()
     facts = _wheel_facts(name, manager) if name.endswith(".whl") else _facts(manager.row(name))
-    if as_json:
+    if host.as_json:
         output.write_json(facts)
     else:
         _write(facts)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import click
 
 from pluginhost.cli import output
-from pluginhost.cli.options import plugin_options
-from pluginhost.manager import PluginManager
+from pluginhost.cli.options import Host, plugin_options
 
 
 @click.command("list")
 @plugin_options
-def list_(group: str, api: str | None, plugin_dirs: tuple[str, ...], as_json: bool) -> None:
+def list_(host: Host) -> None:
     """Lists the installed plugins; imports none of them."""
-    survey = PluginManager(group, api, plugin_dirs=plugin_dirs).survey()
-    if as_json:
+    manager = host.manager()
+    survey = manager.survey()
+    if host.as_json:
         output.write_json(survey.to_dict())
         return
     if not survey:
-        output.write(f"no plugins: nothing that is installed registers under {group!r}", err=True)
+        output.write(f"no plugins: nothing that is installed registers under {manager.group!r}", err=True)
     else:
         output.write_columns(
             ("NAME", "DISTRIBUTION", "VERSION", "API", "STATE", "CONTRACTS", "CAPABILITIES"),

@@ -11,7 +11,9 @@ from pluginhost.cli import output
 from pluginhost.cli.cache import cache
 from pluginhost.cli.call import call
 from pluginhost.cli.check import check
+from pluginhost.cli.config import config
 from pluginhost.cli.doctor import doctor
+from pluginhost.cli.enable import disable, enable
 from pluginhost.cli.explain import explain
 from pluginhost.cli.info import info
 from pluginhost.cli.list import list_
@@ -45,7 +47,7 @@ class _Group(click.Group):
 
 @click.group(
     cls=_Group,
-    commands=[list_, info, check, doctor, profile, call, new, explain, cache],
+    commands=[list_, info, check, doctor, profile, call, enable, disable, config, new, explain, cache],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(None, "-V", "--version", package_name="pluginhost", message="%(prog)s %(version)s")

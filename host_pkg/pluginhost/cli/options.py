@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import functools
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pluginhost.errors import ConfigurationError, Finding
+from pluginhost import config
+from pluginhost.cli import output
+from pluginhost.errors import ConfigurationError, Finding, PluginHostError
 from pluginhost.manager import PluginManager
 from pluginhost.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Concatenate, ParamSpec
 
     from click.shell_completion import CompletionItem
 
-    F = TypeVar("F", bound=Callable[..., object])
+    from pluginhost.config import Layer
+
+    P = ParamSpec("P")
 
 TRACEBACK = "pluginhost.traceback"
 
@@ -23,31 +29,109 @@ GROUP = "pluginhost.plugins"
 """The entry-point group where none is named."""
 
 
-def plugin_options(command: F) -> F:
-    """Adds `--group`, `--api`, `--plugin-dir`, `--json` and `--traceback` to a command."""
+class Host:
+    """What a command is asked to look at: what its options say, and the configuration files that it reads.
+
+    Attributes:
+        as_json: Whether it prints JSON.
+        file: The configuration file that was given; `None` when none was.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.as_json: bool = options.pop("as_json", False)
+        self.file: str | None = options.pop("file", None)
+        self._without: tuple[str, ...] = options.pop("without", ())
+        self._given = {name: value for name, value in options.items() if value}
+
+    @functools.cached_property
+    def files(self) -> list[Layer]:
+        """What is in the files, the strongest first; what is to be told of them is printed."""
+        layers, findings = config.command_layers(self.file)
+        output.write_findings(("", finding) for finding in findings)
+        return layers
+
+    def given(self) -> dict[str, Any]:
+        """Returns what the options set."""
+        given = dict(self._given)
+        instances = {name for layer in self.files for name in config.names_in(layer, "instances")}
+        for name in self._without:
+            given.setdefault("instances" if name in instances else "plugins", {})[name] = {"enabled": False}
+        return given
+
+    def layers(self) -> list[Layer]:
+        """Returns all that is set, the strongest last."""
+        return [*reversed(self.files), config.Layer("", config.as_in_a_file(self.given()))]
+
+    def sets(self, name: str) -> bool:
+        """Returns whether a setting is set, by whatever."""
+        return any(name in layer.values for layer in self.layers())
+
+    def manager(self, **more: object) -> PluginManager:
+        """Returns the manager that is asked for.
+
+        Args:
+            more: Further arguments, of the command's own; `None` for those that were not given.
+
+        Raises:
+            ConfigurationError: A file cannot be read, or a setting is wrong.
+            PluginNotFound: `--only` or `--without` names what is not there.
+        """
+        given = self.given() | {name: value for name, value in more.items() if value is not None}
+        files = None
+        if self.files:
+            config.configuration(given, None, self.files)  # a fault in one of them is told with the file
+            files = config.merged([*reversed(self.files)])
+        if given.get("api") == "none":
+            given["api"] = None
+        manager = PluginManager(configuration=files, **given)
+        for name in (*given.get("allow", ()), *self._without):
+            if name not in manager.configuration.instances:
+                manager.row(name)
+        return manager
+
+
+def plugin_options(command: Callable[Concatenate[Host, P], object]) -> Callable[..., object]:
+    """Hands a command the `Host` that its options ask for, and adds these options to it."""
+
+    @functools.wraps(command)
+    def with_host(*args: Any, **options: Any) -> object:
+        host = Host({name: options.pop(name) for name in _OPTIONS})
+        return command(host, *args, **options)
+
+    made: Callable[..., object] = with_host
     for option in (
         click.option("--traceback", is_flag=True, expose_value=False, callback=_keep, help="Show where it arose."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--without", callback=_names, metavar="NAME,…", help="Disable these plugins or instances."),
+        click.option("--only", "allow", callback=_names, metavar="NAME,…", help="Allow these plugins alone."),
+        click.option("--safe-mode", is_flag=True, help="Start no installed plugin."),
         click.option(
             "--plugin-dir", "plugin_dirs", multiple=True, metavar="DIR",
             help="A folder whose wheels are plugins; may be given several times.",
         ),
         click.option(
-            "--api", default="pluginapi", metavar="NAME|none", show_default=True, callback=_api,
+            "--api", metavar="NAME|none", show_default="pluginapi",
             help="The API package that host and plugins share; none for a group that has no API.",
         ),
+        click.option("--group", metavar="GROUP", show_default=GROUP, help="The entry-point group."),
         click.option(
-            "--group", default=GROUP, metavar="GROUP", show_default=True, help="The entry-point group."
+            "--config", "file", type=click.Path(), metavar="FILE", help="A configuration file, before all others."
         ),
     ):  # fmt: skip
-        command = option(command)
-    return command
+        made = option(made)
+    return made
+
+
+_OPTIONS = ("group", "api", "plugin_dirs", "file", "safe_mode", "allow", "without", "as_json")
 
 
 def complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str | CompletionItem]:
     """Returns the installed plugins' names that begin as what was typed."""
-    group, plugin_dirs = ctx.params.get("group") or GROUP, ctx.params.get("plugin_dirs") or ()
-    survey = PluginManager(group, None, plugin_dirs=plugin_dirs).survey()
+    options = {name: ctx.params.get(name) for name in ("group", "plugin_dirs", "file")}
+    try:
+        survey = Host(options).manager(api="none").survey()
+    except PluginHostError:  # of a file that is wrong, the command itself will tell
+        return []
     return [row.name for row in survey if row.name.startswith(incomplete)]
 
 
@@ -79,5 +163,5 @@ def _keep(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.meta[TRACEBACK] = True
 
 
-def _api(ctx: click.Context, param: click.Parameter, value: str) -> str | None:
-    return None if value == "none" else value
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(name for each in (value or "").split(",") if (name := each.strip()))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pluginhost.cli import output
-from pluginhost.cli.options import complete_name, plugin_options
-from pluginhost.manager import PluginManager
+from pluginhost.cli.options import Host, complete_name, plugin_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,30 +60,21 @@ def _in_folder(ctx: click.Context, param: click.Parameter, value: Path | None) -
     help="What one start may take.",
 )
 @plugin_options
-def profile(
-    names: tuple[str, ...],
-    html: Path | None,
-    repeat: int,
-    timeout: float,
-    group: str,
-    api: str | None,
-    plugin_dirs: tuple[str, ...],
-    as_json: bool,
-) -> int:
+def profile(host: Host, names: tuple[str, ...], html: Path | None, repeat: int, timeout: float) -> int:
     """Starts each plugin, or those NAMEd, in a process of its own, and tells what its import, New() and init took.
 
     The slowest is first. Ends with 1 if one could not be measured.
     """
-    manager = PluginManager(group, api, plugin_dirs=plugin_dirs)
+    manager = host.manager()
     rows = [manager.row(name) for name in names] or [row for row in manager.survey() if not row.barred]
     if not rows:
-        output.write(f"no plugins: nothing that is installed registers under {group!r}", err=True)
+        output.write(f"no plugins: nothing that is installed registers under {manager.group!r}", err=True)
     profiles = _measure(rows, manager.configuration, repeat, timeout)
     if html:
         from pluginhost.cli.page import render  # only where it is asked for
 
-        html.write_text(render(profiles, group, repeat), "utf-8")
-    if as_json:
+        html.write_text(render(profiles, manager.group, repeat), "utf-8")
+    if host.as_json:
         output.write_json({"repeat": repeat, "plugins": [each.to_dict() for each in profiles]})
     elif profiles:
         _write(profiles)

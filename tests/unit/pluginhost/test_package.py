@@ -46,7 +46,7 @@ def test_imports_point_down() -> None:
         {"archives", "exits", "index", "limits", "metadata", "process"},
         {"events", "places", "survey", "validation"},
         {"config", "discovery", "entries", "journal", "searchpath", "symbols", "verdicts"},
-        {"copies", "identity", "names", "requirements"},
+        {"copies", "edits", "identity", "names", "requirements"},
         {"replies", "wheels"},
         {"store"},
         {"plugin_dirs"},
