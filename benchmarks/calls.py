@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pluggy
-from pluginhost import PluginManager
+from pluginhost import PluginCallError, PluginManager
 from stevedore import DriverManager, ExtensionManager
 from stevedore.extension import Extension
 
@@ -101,9 +101,9 @@ def itself(plugin: Greeter) -> Callable[[], Greeter]:
     return lambda: plugin
 
 
-def with_pluginhost(plugins: dict[str, Any]) -> list[Greeter]:
+def with_pluginhost(plugins: dict[str, Any], **settings: object) -> list[Greeter]:
     """Returns the stubs of the plugins."""
-    manager = PluginManager("benchmarks.calls")
+    manager = PluginManager("benchmarks.calls", plugins=dict.fromkeys(plugins, settings))
     for name, plugin in plugins.items():
         manager.register(name, itself(plugin))
     return list(manager.all(Greeter).values())
@@ -129,13 +129,50 @@ def guarded() -> list[Contestant]:
     plugins = make_plugins(1)
     (plugin,) = plugins.values()
     driver = DriverManager.make_test_instance(with_stevedore(plugins)[0])
+    (deadline,) = with_pluginhost(make_plugins(1), call_timeout=5)
     return [
         ("the plugin itself, unguarded", "", "it.greet('Ada')", plugin),
         ("pluginhost, a stub", "pluginhost", "it.greet('Ada')", with_pluginhost(plugins)[0]),
+        ("pluginhost, a stub with a deadline", "pluginhost", "it.greet('Ada')", deadline),
         ("pluggy, a hook (names the argument)", "pluggy", "it.hook.greet(name='Ada')", with_pluggy(plugins)),
         ("stevedore, the manager's driver (unguarded)", "stevedore", "it.driver.greet('Ada')", driver),
         ("by hand, __getattr__ (unguarded)", "", "it.greet('Ada')", Forwarding(plugin)),
         ("by hand, a wrapper with try and a locked count", "", "it.greet('Ada')", Counting(plugin)),
+    ]
+
+
+class Failing(Greeter):
+    """Always fails."""
+
+    lang = "None"
+
+    def greet(self, name: str) -> str:
+        """Raises."""
+        raise ValueError(name)
+
+
+def refused() -> Callable[[], str]:
+    """Returns a call that an open breaker refuses, in place of which its caller has an answer."""
+    (stub,) = with_pluginhost({"failing": Failing()}, breaker_failures=1, breaker_seconds=3600)
+
+    def call() -> str:
+        try:
+            return stub.greet("Ada")
+        except PluginCallError as exc:
+            return GREETING if exc.finding.code == "breaker-open" else ""
+
+    call()
+    return call
+
+
+def contained() -> list[Contestant]:
+    """Returns who takes part in a call that is refused, or made on a thread of its own."""
+    (plugin,) = make_plugins(1).values()
+    (abandoning,) = with_pluginhost(make_plugins(1), call_timeout=5, on_timeout="abandon")
+    return [
+        ("the plugin itself, unguarded", "", "it.greet('Ada')", plugin),
+        ("pluginhost, an open breaker's refusal", "pluginhost", "it()", refused()),
+        ("pluginhost, a call that may be abandoned, on time", "pluginhost", "it.greet('Ada')", abandoning),
     ]
 
 
@@ -153,7 +190,7 @@ def fan_out() -> list[Contestant]:
 
 
 # By the names that run.py has for them: who takes part, and how often each is called for one take.
-SCENARIOS = {"guarded": (guarded, 20_000), "fan-out": (fan_out, 2_000)}
+SCENARIOS = {"guarded": (guarded, 20_000), "fan-out": (fan_out, 2_000), "contained": (contained, 1_000)}
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ SCENARIOS = {
 CALLS = {
     "guarded": "A later call of one plugin",
     "fan-out": "A later call of each of ten plugins",
+    "contained": "A call that is refused, and one that may be given up",
 }
 PACKAGES = ("pluginhost", "pluginapi", "stevedore", "pluggy", "packaging", "importlib-metadata")
 

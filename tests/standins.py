@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pluginhost.containment import Containment
 from pluginhost.events import Events
 from pluginhost.generations import Generation
 from pluginhost.host import PluginHost, Services
@@ -12,6 +13,7 @@ from pluginhost.lifecycle import Handle
 from pluginhost.loading import Loaded
 from pluginhost.settings import PluginSettings
 from pluginhost.survey import Candidate, Distribution
+from pluginhost.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,15 +31,17 @@ class Stage:
         told: What a manager would have logged.
         events: The topics and the earlier states of what was told to listeners.
         settings: What is set for the plugin.
+        watchdog: Who notices what is late.
     """
 
     def __init__(self, name: str = "some", **settings: Any) -> None:
         self.told: list[Finding] = []
         self.events: list[tuple[str, object]] = []
         self._events = Events(lambda finding, about: self.told.append(finding))
-        self._events.subscribe(lambda event: self.events.append((event.topic, event.fields["before"])), "plugin.")
+        self._events.subscribe(lambda event: self.events.append((event.topic, event.fields.get("before"))), "plugin.")
         self.handle = Handle(name, CANDIDATE, self._events)
         self.settings = PluginSettings(**settings)
+        self.watchdog = Watchdog()
 
     def generation(self, plugin: object, built_against: str = "", module: str = "zoo_some") -> Generation:
         """Returns a generation that is not started."""
@@ -46,7 +50,8 @@ class Stage:
         loaded.built_against = built_against
         services: Any = Services(self.handle.about, None, None, None, frozenset(), self._events, None)  # type: ignore[arg-type]
         host = PluginHost("group", "some", {}, services)
-        return Generation(self.handle.name, str(self.handle), loaded, host, self.settings)
+        held = Containment(self.handle, self.settings, self.watchdog, self.told.append)
+        return Generation(self.handle.name, str(self.handle), loaded, host, self.settings, held)
 
     def run(self, plugin: object, contracts: Collection[type] = (), **options: Any) -> Handle:
         """Returns the handle once the plugin runs: also another one, after that before it was stopped."""

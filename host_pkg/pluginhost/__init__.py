@@ -8,11 +8,12 @@ manager        doctor        profile         PluginManager; what is wrong in an 
 applying                                     another configuration for plugins that run
 runner         registry, registered          the road to a plugin that runs, and back; whose turn it is
 lifecycle      dependencies, unloading       its states; what it requires; how it is dropped
-generations    stubs, limits                 init, calls, shutdown; what stands for it; how many calls at once
+generations    limits                        init, calls, shutdown; how many calls at once
+containment    tally, abandon, breaker       deadlines; how calls went; threads of their own; when they are refused
 blame          replies, hints, places        whose fault it is; what is returned, and should be; where it was raised
 host           probe, throwaway, verdicts    what `init` receives; a first load in a process to be lost
-               leaks, telemetry              who holds a class that should be gone; spans and metrics
-loading        admission                     import, New(), assert the type; may it run
+               leaks, telemetry, stubs       who holds a class; spans and metrics; what stands for a plugin
+loading        admission, watchdog           import, New(), assert the type; may it run; who notices what is late
                installs, searchpath, sources what the doctor looks at besides
 plugin_dirs    store, wheels                 folders of wheels; what is unpacked; what a wheel file must be
 identity       copies, names, requirements   one copy of the API; what admission checks
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     )
     from pluginhost.lifecycle import Handle
     from pluginhost.manager import PluginManager
+    from pluginhost.status import Status
     from pluginhost.survey import Row, Survey
     from pluginhost.symbols import Symbol
 
@@ -78,6 +80,7 @@ __all__ = [
     "PluginTypeError",
     "PluginsFailed",
     "Row",
+    "Status",
     "Survey",
     "Symbol",
 ]
@@ -86,6 +89,7 @@ _ELSEWHERE = {
     "Handle": "lifecycle",
     "PluginManager": "manager",
     "Row": "survey",
+    "Status": "status",
     "Survey": "survey",
     "Symbol": "symbols",
 }

@@ -479,6 +479,27 @@ CODES: Final = {
         "Its module reads files, opens sockets, starts threads, imports pluginhost, or registers itself.",
         "The author leaves that to `init`, and registration to the entry point.",
     ),
+    "import-timeout": _error(
+        "import",
+        "The import of the plugin's module took too long.",
+        "It waits for something, such as a network, or does work that belongs into `init`; the message has the "
+        "line. It is waited for, and what it brings is not used.",
+        "Tell its author, or set `import_timeout` for the plugin. If it never ends, end the process and disable it.",
+    ),
+    "new-timeout": _error(
+        "new",
+        "The plugin's `New()` took too long.",
+        "It waits for something, or does work that belongs into `init`; the message has the line. It is waited for, "
+        "and what it returns is not used.",
+        "Tell its author, or set `new_timeout` for the plugin. If it never ends, end the process and disable it.",
+    ),
+    "init-timeout": _error(
+        "init",
+        "The plugin's `init` or `validate` took too long.",
+        "It waits for something that its configuration names, or works on; the message has the line. It is waited for, "
+        "and the plugin is shut down then.",
+        "Check the plugin's `config`, or set `init_timeout` for it. If it never ends, end the process and disable it.",
+    ),
     "init-failed": _error(
         "init",
         "The plugin's `init` raised.",
@@ -546,6 +567,21 @@ CODES: Final = {
         "A fault of the plugin; `check_replies` is set for it, and has it looked at. The message has the path of the "
         "value that is wrong, such as `$[0].body`.",
         "Upgrade the plugin or tell its author; without `check_replies` the value goes on to the caller.",
+    ),
+    "call-timeout": _error(
+        "call",
+        "A call of the plugin did not return in time.",
+        "It waits for something, works on, or had to wait for its turn; the message has the line. With "
+        '`on_timeout = "report"` it is waited for, and other calls are refused meanwhile; with "abandon" its caller '
+        "gets this error, and the thread is given up.",
+        "Tell its author, or set `call_timeout` for the plugin.",
+    ),
+    "breaker-open": _error(
+        "call",
+        "The plugin's calls are refused for a while.",
+        "So many of its calls failed, one after the other, or one did not return in time. The message has the last "
+        "failure, and for how long.",
+        "Mend that failure. One call is let through when the time is over: if it succeeds, all are.",
     ),
     "shutdown-failed": _error(
         "shutdown",

@@ -15,15 +15,17 @@ import pluginapi
 from pluginhost import hints, identity, places, telemetry
 from pluginhost.blame import Blame
 from pluginhost.errors import Finding, PluginHostError, PluginInitError, PluginTypeError, describe
-from pluginhost.exits import BrokenOff, module_of
+from pluginhost.exits import BrokenOff
 from pluginhost.interrupts import Interrupted
 from pluginhost.limits import Limit
 from pluginhost.telemetry import Telemetry
+from pluginhost.watchdog import HostThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
+    from pluginhost.containment import Containment
     from pluginhost.errors import PluginCallError
     from pluginhost.host import PluginHost
     from pluginhost.loading import Loaded
@@ -43,17 +45,24 @@ class Generation:
         loaded: What `loading.load` returned.
         host: What its `init` receives.
         settings: What is set for the plugin.
+        containment: What it is held to.
         threads: The threads that were begun while it started or shut down; also daemons, whose pool the end waits for.
     """
 
-    __slots__ = ("_calls", "_limit", "_telemetry", "blame", "host", "loaded", "name", "settings", "text", "threads")
+    __slots__ = (
+        "_calls", "_limit", "_telemetry", "blame", "containment", "host", "loaded", "name", "settings", "text",
+        "threads",
+    )  # fmt: skip
 
-    def __init__(self, name: str, text: str, loaded: Loaded, host: PluginHost, settings: PluginSettings) -> None:
+    def __init__(
+        self, name: str, text: str, loaded: Loaded, host: PluginHost, settings: PluginSettings, containment: Containment
+    ) -> None:
         self.blame = Blame(name, text, loaded)
         self.name = name
         self.loaded = loaded
         self.host = host
         self.settings = settings
+        self.containment = containment
         self.threads: list[threading.Thread] = []
         self.text = text
         self._limit: Limit | None = None
@@ -69,10 +78,10 @@ class Generation:
         """Names the plugin, calls its `init`, and then its `validate`; what fails is unwound.
 
         Args:
-            seconds: What its `shutdown` may take if `validate` says no.
+            seconds: What its `shutdown` may take if `validate` says no, or either takes too long.
 
         Raises:
-            PluginInitError: `init` or `validate` raised.
+            PluginInitError: `init` or `validate` raised, or took too long.
             PluginTypeError: Its `concurrency` is no number of calls.
         """
         plugin: Any = self.loaded.plugin
@@ -83,11 +92,16 @@ class Generation:
         before = threading.enumerate()
         try:
             self._limit = self._find_limit()
-            self._call("init", lambda: plugin.init(self.host))
+            has_begun = False
             try:
-                self._call("validate", lambda: plugin.validate())
+                with self.containment.stage("init"):
+                    self._call("init", lambda: plugin.init(self.host))
+                    has_begun = True
+                with self.containment.stage("validate"):
+                    self._call("validate", lambda: plugin.validate())
             except BaseException as exc:
-                add_to(exc, self.shutdown(seconds))
+                if has_begun:
+                    add_to(exc, self.shutdown(seconds))
                 raise
         except BaseException as exc:
             add_to(exc, self._revoke())
@@ -98,7 +112,9 @@ class Generation:
     def calls(self, kind: StubClass) -> Calls:
         """Returns where the calls of a stub of some contracts go while this generation serves."""
         if kind not in self._calls:
-            self._calls[kind] = kind.to(lambda name: self._find(name, kind), self._read, self._write, self._judge(kind))
+            calls = kind.to(lambda name: self._find(name, kind), self._read, self._write, self._judge(kind))
+            self.containment.begin(kind, calls)
+            self._calls[kind] = calls
         return self._calls[kind]
 
     def _judge(self, kind: StubClass) -> Callable[[str, BaseException], None]:
@@ -139,7 +155,8 @@ class Generation:
         Args:
             seconds: The deadline; then the thread is given up.
         """
-        error = self._shut_down(seconds) if self.is_plugin else None
+        error = self._shut_down(min(seconds, self.settings.shutdown_timeout or seconds)) if self.is_plugin else None
+        self.containment.end()
         left = self._revoke()
         if error is None:
             return left
@@ -201,10 +218,7 @@ class Generation:
         return error
 
     def _late(self, thread: threading.Thread, seconds: float) -> PluginHostError:
-        frame = sys._current_frames().get(thread.ident or 0)
-        while frame and frame.f_back and module_of(frame).partition(".")[0] in sys.stdlib_module_names:
-            frame = frame.f_back
-        where = f", in {frame.f_code.co_filename}, line {frame.f_lineno}" if frame else ""
+        where = self.containment.place(sys._current_frames().get(thread.ident or 0))
         hint = f"its thread is given up, and ends with the process; tell the author of {self._of.name}"
         what = f"shutdown did not end within {seconds:.1f} s{where}"
         return PluginHostError(self._finding("shutdown-timeout", what, hint))
@@ -244,6 +258,7 @@ class Generation:
     def _find_limit(self) -> Limit | None:
         classes = map(identity.defined_by, identity.real_mro(self.loaded.plugin))
         concurrency = next(names["concurrency"] for names in classes if "concurrency" in names)
+        concurrency = self.settings.concurrency or concurrency
         if concurrency is None:
             return None
         if type(concurrency) is not int or concurrency < 1:
@@ -263,10 +278,10 @@ class Generation:
 
         if self.settings.check_replies:
             found = self._checked(found, name, kind)
-        if self._limit and name not in kind.generators:
-            found = self._limit.hold_async(found) if name in kind.coroutines else self._limit.hold(found)
+        if name not in kind.generators:
+            found = self.containment.hold(name, found, self._limit, is_coroutine=name in kind.coroutines)
         if self._telemetry:  # outermost: it has what the caller has
-            found = self._telemetry.wrap(name, kind, found, self._judge(kind))
+            found = self._telemetry.wrap(name, kind, found, self.containment.owning(self._judge(kind)))
         return found
 
     def _checked(self, found: Callable[..., Any], name: str, kind: StubClass) -> Callable[..., Any]:
@@ -274,7 +289,8 @@ class Generation:
 
         def refuse(fault: str) -> PluginCallError:
             hint = f"its author has {name} return what the contract says; {self.blame.way_out()}"
-            return self.blame.error("reply-wrong", name, f"{name} returned {fault}", hint)
+            error = self.blame.error("reply-wrong", name, f"{name} returned {fault}", hint)
+            return self.containment.own(error)
 
         said = kind.returns(name)
         if said is hints.UNSAID:
@@ -292,7 +308,8 @@ class Generation:
 
     def _note_threads(self, before: list[threading.Thread]) -> None:
         known = set(map(id, (*before, *self.threads)))  # a plugin's subclass may raise when it is compared, or asked
-        self.threads += [thread for thread in threading.enumerate() if id(thread) not in known]
+        began = [thread for thread in threading.enumerate() if id(thread) not in known]
+        self.threads += [thread for thread in began if type(thread) is not HostThread]
 
 
 def add_to(exc: BaseException, error: PluginHostError | None) -> None:

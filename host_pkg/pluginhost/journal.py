@@ -35,7 +35,7 @@ def tell(finding: Finding, about: About | None = None) -> None:
         about: Which plugin's it is, where that is known.
     """
     level = logging.ERROR if finding.severity == "error" else logging.WARNING
-    _write(level, str(finding), (about.fields if about else {}) | {"code": finding.code, "stage": finding.stage})
+    _write(level, finding, (about.fields if about else {}) | {"code": finding.code, "stage": finding.stage})
 
 
 def _on_event(event: Event) -> None:
@@ -64,5 +64,5 @@ def _line(topic: str, fields: Mapping[str, Any]) -> str:
     return ""
 
 
-def _write(level: int, text: str, fields: Mapping[str, object]) -> None:
-    logging.getLogger("pluginhost").log(level, "%s", text, extra={**_NOTHING, **fields})
+def _write(level: int, what: object, fields: Mapping[str, object]) -> None:
+    logging.getLogger("pluginhost").log(level, "%s", what, extra={**_NOTHING, **fields})

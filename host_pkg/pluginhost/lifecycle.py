@@ -11,7 +11,9 @@ import pluginapi
 from pluginhost import identity, stubs
 from pluginhost.errors import Finding, PluginHostError, PluginStopped, PluginTypeError
 from pluginhost.events import About
+from pluginhost.status import Status
 from pluginhost.symbols import Symbol
+from pluginhost.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
+    from pluginhost.containment import Containment
     from pluginhost.events import Events
     from pluginhost.generations import Generation
     from pluginhost.loading import Loaded
@@ -53,6 +56,7 @@ class Handle:
     Attributes:
         name: What it is asked for by.
         candidate: What was discovered.
+        containment: What its latest generation is held to; `None` before there is one.
         state: Where it is in its life.
         error: Why it is refused or failed; `None` in every other state.
         generation: How many times it has come to run.
@@ -60,16 +64,19 @@ class Handle:
         serving: The generation that calls go to; `None` while it does not run.
         last_class: The class of what its factory last returned; it does not hold it.
         settings: What was set for it when it was last started.
+        tally: The calls of all its generations.
     """
 
     __slots__ = (
-        "__weakref__", "_began", "_events", "_lock", "_stubs",
-        "candidate", "error", "generation", "last_class", "name", "needs", "serving", "settings", "state",
+        "__weakref__", "_began", "_events", "_lock", "_stubs", "candidate", "containment",
+        "error", "generation", "last_class", "name", "needs", "serving", "settings", "state", "tally",
     )  # fmt: skip
 
     def __init__(self, name: str, candidate: Candidate, events: Events) -> None:
         self.name = name
         self.candidate = candidate
+        self.containment: Containment | None = None
+        self.tally = Tally()
         self.state: State = "discovered"
         self.error: PluginHostError | None = None
         self.generation = 0
@@ -147,6 +154,29 @@ class Handle:
         if state in ("running", "stopped", "failed"):
             self._began = None
 
+    def emit(self, topic: str, fields: Mapping[str, object]) -> None:
+        """Tells who listens that something happened to the plugin; the event says which, and which generation."""
+        self._events.emit(topic, "", {**self.about.fields, **fields})
+
+    def status(self) -> Status:
+        """Returns how the plugin is at this moment, and how its calls went."""
+        of, latency, contained = self.candidate.distribution, self.tally.latency, self.containment
+        return Status(
+            plugin=self.name,
+            distribution=of.name,
+            version=of.version,
+            state=self.state,
+            generation=self.generation,
+            calls=self.tally.calls,
+            failures=self.tally.failures,
+            p50=latency and latency.p50,
+            p99=latency and latency.p99,
+            max=latency and latency.max,
+            breaker=contained.breaker if contained and self.serving else "closed",
+            abandoned=contained.abandoned if contained else 0,
+            error=str(self.error) if self.error else None,
+        )
+
     def require_startable(self) -> None:
         """Returns if the plugin may be started by whoever asks for it.
 
@@ -207,7 +237,7 @@ class Handle:
                     stubs.swap(stub, generation.calls(kind))
                 else:
                     stubs.swap(stub, self._refusing(kind))
-            self.serving = generation
+            self.serving, self.containment = generation, generation.containment
             self.last_class = weakref.ref(type(plugin))
             self.generation += 1
 

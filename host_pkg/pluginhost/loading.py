@@ -29,12 +29,15 @@ from pluginhost.process import Change, Modules, ProcessState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from types import ModuleType
-    from typing import Final
+    from typing import Final, Literal, TypeAlias
 
     from stevedore.extension import ExtensionManager
 
     from pluginhost.survey import Candidate
+
+    Watched: TypeAlias = Callable[[Literal["import", "new"]], AbstractContextManager[None]]
 
 
 class Loaded:
@@ -88,6 +91,7 @@ def load(
     version: str | None = None,
     source: Source | None = None,
     reached: Callable[[ModuleType], None] = lambda module: None,
+    watched: Watched | None = None,
 ) -> Loaded:
     """Returns an admitted candidate's plugin, new and not yet initialised.
 
@@ -98,6 +102,7 @@ def load(
         version: The API's version; `None` when it does not tell.
         source: What else is known of it.
         reached: Called with its module between its import and its `New()`.
+        watched: Called with `import` and with `new`: returns what watches how long it takes.
 
     Raises:
         PluginImportError: Its module cannot be imported.
@@ -108,7 +113,7 @@ def load(
     """
     source = source or Source()
     state, api, modules = ProcessState(), identity.HeldApi(known), Modules()
-    extensions = _Extensions(_AdmittedEntryPoint(candidate, modules, source.factory, reached))
+    extensions = _Extensions(_AdmittedEntryPoint(candidate, modules, source.factory, reached, watched or _unwatched))
     replaced = [name for name in modules.changed if api.has(name)]
     findings = _restored(candidate, state, set(modules.changed) - set(replaced))
     try:
@@ -207,17 +212,20 @@ class _AdmittedEntryPoint(EntryPoint):
         modules: Modules,
         factory: Callable[[], object] | None,
         reached: Callable[[ModuleType], None],
+        watched: Watched,
     ) -> None:
         super().__init__(candidate.name, candidate.value, candidate.group)
         # Entry points refuse attributes.
-        vars(self).update(candidate=candidate, modules=modules, factory=factory, reached=reached)
+        vars(self).update(candidate=candidate, modules=modules, factory=factory, reached=reached, watched=watched)
 
     def load(self) -> Callable[[], object]:
         candidate: Candidate = vars(self)["candidate"]
         modules: Modules = vars(self)["modules"]
         factory: object = vars(self)["factory"]
+        watched: Watched = vars(self)["watched"]
         if factory is None:
-            module = vars(self)["loaded"] = _import(candidate, modules)
+            with watched("import"):
+                module = vars(self)["loaded"] = _import(candidate, modules)
             factory = symbols.find(module, candidate.factory, candidate)
         else:
             module = vars(self)["loaded"] = _module_of(factory)
@@ -236,17 +244,19 @@ class _AdmittedEntryPoint(EntryPoint):
         vars(self)["reached"](module)
 
         def new() -> object:
-            try:
+            with watched("new"):
                 try:
-                    _audit(STAGE, candidate.name, "new")
-                    return factory()
-                finally:
-                    _audit(STAGE, candidate.name, "")
-                    modules.restore()
-            except Interrupted:
-                raise
-            except BaseException as exc:
-                raise PluginFactoryError(_raised("factory-failed", candidate, f"{candidate.factory}()", exc)) from exc
+                    try:
+                        _audit(STAGE, candidate.name, "new")
+                        return factory()
+                    finally:
+                        _audit(STAGE, candidate.name, "")
+                        modules.restore()
+                except Interrupted:
+                    raise
+                except BaseException as exc:
+                    what = f"{candidate.factory}()"
+                    raise PluginFactoryError(_raised("factory-failed", candidate, what, exc)) from exc
 
         return new
 
@@ -254,6 +264,10 @@ class _AdmittedEntryPoint(EntryPoint):
 def _audit(event: str, *args: str) -> None:
     with contextlib.suppress(BaseException):  # a hook that the plugin added may raise
         sys.audit(event, *args)
+
+
+def _unwatched(stage: str) -> AbstractContextManager[None]:
+    return contextlib.nullcontext()
 
 
 def _module_of(factory: object) -> ModuleType:

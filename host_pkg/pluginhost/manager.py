@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pluginhost.registered import Registered
     from pluginhost.runner import Runner
     from pluginhost.settings import Configuration, When
+    from pluginhost.status import Status
 
     P = TypeVar("P", bound=Plugin)
 
@@ -336,6 +337,13 @@ class PluginManager:
     def loaded(self) -> "dict[str, Handle]":
         """Returns the plugins that run, by name, in the order in which they came to."""
         return self._runner.registry.by_name()
+
+    def status(self) -> "dict[str, Status]":
+        """Returns how each plugin is that was asked for, by name: also those that failed or were stopped.
+
+        Where several have the same name, all but the first are called `NAME@DISTRIBUTION`.
+        """
+        return {name: handle.status() for name, handle in self._runner.registry.named().items()}
 
     def register(self, name: str, factory: "Callable[[], Plugin]", *, capabilities: "Collection[str]" = ()) -> None:
         """Adds a plugin of the application's own, which is not installed; it hides an installed one of that name.

@@ -72,12 +72,12 @@ class Registry:
 
     def by_name(self) -> dict[str, Handle]:
         """Returns the handles that run, by name; by `NAME@DISTRIBUTION` where another has the same name."""
-        named: dict[str, Handle] = {}
-        for handle in self.started():
-            named[f"{handle.name}@{handle.candidate.distribution.name}" if handle.name in named else handle.name] = (
-                handle
-            )
-        return named
+        return _by_name(self.started())
+
+    def named(self) -> dict[str, Handle]:
+        """Returns every handle, likewise: those that run first."""
+        started = self.started()
+        return _by_name([*started, *(handle for handle in self.known() if handle not in started)])
 
     def note_started(self, handle: Handle) -> None:
         """Takes down that a handle has come to run."""
@@ -148,3 +148,11 @@ class Registry:
                 return []
             wanted = self._waits[owner]
         return []
+
+
+def _by_name(handles: list[Handle]) -> dict[str, Handle]:
+    named: dict[str, Handle] = {}
+    for handle in handles:
+        name = f"{handle.name}@{handle.candidate.distribution.name}" if handle.name in named else handle.name
+        named[name] = handle
+    return named

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import pluginapi
 from pluginhost import dependencies, exits, identity, journal, lifecycle, loading, places, telemetry
+from pluginhost.containment import Containment
 from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginRefused, PluginRequirementError
 from pluginhost.events import About
 from pluginhost.generations import Generation, add_to
 from pluginhost.host import PluginHost, Services, user_folder
 from pluginhost.interrupts import told_apart
 from pluginhost.registry import Registry
+from pluginhost.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -93,6 +95,7 @@ class Runner:
         self.registry = Registry(manager.tell)
         self.is_closed = False
         self._of = manager
+        self._watchdog = Watchdog()
         self._packages: set[str] = set()
         self._guard: exits.Guard | None = None
         self._deadline: float | None = None
@@ -119,6 +122,7 @@ class Runner:
         with told_apart():
             for handle in reversed(self.registry.started()):
                 self.stop(handle)
+        self._watchdog.close()
 
     def share(self) -> float:
         """Returns the seconds that the end of one plugin may take.
@@ -203,10 +207,11 @@ class Runner:
         reached: Callable[[State], None],
     ) -> tuple[Generation, list[Finding]]:
         """Returns an admitted plugin, started, and what is told of it."""
-        loaded, told = self._load(entry, contracts, lambda: reached("loaded"))
+        held = Containment(handle, entry.settings, self._watchdog, lambda finding: self._of.tell(finding, handle.about))
+        loaded, told = self._load(entry, contracts, lambda: reached("loaded"), held.stage)
         reached("created")
         host = self._host_for(handle, entry, needs)
-        generation = Generation(handle.name, str(handle), loaded, host, entry.settings)
+        generation = Generation(handle.name, str(handle), loaded, host, entry.settings, held)
         generation.start(self.share())
         self._claim(generation)
         return generation, told
@@ -273,7 +278,7 @@ class Runner:
         return needs
 
     def _load(
-        self, entry: Entry, contracts: dict[str, type], reached: Callable[[], None]
+        self, entry: Entry, contracts: dict[str, type], reached: Callable[[], None], watched: loading.Watched
     ) -> tuple[Loaded, list[Finding]]:
         """Returns an admitted plugin, made and not yet initialised, and what is told of it."""
         row = entry.row
@@ -295,7 +300,7 @@ class Runner:
                 if builtin is None:
                     loading.require_config(module, entry.settings.config, entry.path, row.candidate)
 
-            loaded = loading.load(row.candidate, [*wanted.values()], known, version, source, imported)
+            loaded = loading.load(row.candidate, [*wanted.values()], known, version, source, imported, watched)
         for other in self.registry.started():
             lifecycle.require_own(loaded, other)
         return loaded, [*told, *loaded.findings]

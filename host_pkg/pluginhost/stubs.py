@@ -2,11 +2,13 @@
 
 A stub is a subclass of the contract, so type checkers and `isinstance` see the contract. Its class is compiled once for
 each contract, from text, as `dataclasses` and `namedtuple` make theirs: a proxy with `__getattr__` would cost each call
-several times as much. Each of its methods does three things and no more:
+several times as much. Each of its methods does four things and no more:
 
 - It takes the callable of the generation that serves from one attribute, so a swap of generations is one store.
 - It enters that generation and looks again, so that nobody calls one whose end has been decided. Who is inside is
   counted by a deque, whose append and pop need no lock; a generation is drained when its deque is empty.
+- It takes its turn from an iterator, by which calls are counted. That says whether this one writes down when it began,
+  for whoever watches deadlines: each does that has one. Of the others a few do, to tell how long calls take.
 - It hands what is raised to `blame`, which says whose fault it is.
 
 A call that hands out items one by one, by a generator or another iterator, is inside until these have ended.
@@ -16,6 +18,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +33,14 @@ if TYPE_CHECKING:
 
     Blame: TypeAlias = Callable[[str, BaseException], None]
 
+FILE: Final = "<the stub's "
+"""What the file names of their code begin with."""
+GRACE: Final = 0.25
+"""By how many seconds a call is watched for longer that has a deadline of its own: whether that works."""
+
+TIMED: Final = 16
+"""Of the calls that write down when they began, one in so many is timed, by its number: a power of 2."""
+
 _CALL: Final = """
 {kind}def {name}(_self, {takes}):
     _calls = _self._pluginhost_calls
@@ -39,14 +51,29 @@ _CALL: Final = """
         _calls = _self._pluginhost_calls
         _inside = _calls.inside
         _inside.append(None)
+    _number = next(_calls.turns, 0){begins}
     try:
         {forwards}
     except BaseException as _exc:
         _calls.blame({name!r}, _exc)
         raise
     finally:
-        _inside.pop()
+        _inside.pop(){ends}
 """
+_BEGINS: Final = """
+    if _number is not None:
+        _running = _calls.running
+        _number = _number or _calls.renew()
+        _running[_number] = _since = _now(){grace}"""
+_ENDS: Final = """
+        if _number is not None:
+            del _running[_number]
+            if not _number & {others}:  # a second look at the clock costs as much as a call
+                _calls.took(_now(){grace} - _since)"""
+# How long a consumer takes is not the plugin's doing.
+_UNTIMED: Final = """
+    if _number == 0:
+        _calls.renew()"""
 _FORWARDS: Final = {
     "": "return _calls.{slot}({gives})",
     "stream": "return _stream(_calls, {name!r}, _calls.{slot}({gives}))",
@@ -72,15 +99,25 @@ class Calls:
     Attributes:
         blame: Called with a method's name and what it raised; it raises what the caller is told, or returns.
         inside: Has an item for each call that is in it now.
+        pause: How many items `turns` had when it was put there.
         read: Returns an attribute by its name.
+        renew: Returns the number of the call that found `turns` at its end, and puts another one there.
+        running: Has the time when it began for each call that has a number.
+        took: Called with the seconds that a call took.
+        turns: Yields a number for a call that writes down when it began, and else `None`; it may end.
         write: Binds an attribute.
     """
 
-    __slots__ = ("blame", "inside", "read", "write")
+    __slots__ = ("blame", "inside", "pause", "read", "renew", "running", "took", "turns", "write")
 
     def __init__(self, blame: Blame, read: Callable[[str], object], write: Callable[[str, object], None]) -> None:
         self.blame, self.read, self.write = blame, read, write
         self.inside: deque[None] = deque()
+        self.turns: Iterator[int | None] = itertools.repeat(None)  # counts nothing
+        self.pause = 0
+        self.renew: Callable[[], int] = int
+        self.running: dict[int, float] = {}
+        self.took: Callable[[float], object] = int
 
 
 class StubClass:
@@ -155,6 +192,14 @@ class StubClass:
         for name in self.methods:
             setattr(calls, _slot(name), find(name))
         return calls
+
+    def roads(self, calls: Calls) -> dict[str, tuple[str, Callable[..., Any]]]:
+        """Returns where calls go now: by attribute of `calls`, the method's name and what is called.
+
+        For reading and binding attributes, the name is empty: it comes as the first argument.
+        """
+        ways = {_slot(name): name for name in self.methods} | {"read": "", "write": ""}
+        return {way: (name, getattr(calls, way)) for way, name in ways.items()}
 
 
 @functools.cache
@@ -236,9 +281,13 @@ def _attribute(name: str, is_bound: bool) -> property:
 
 
 def _compiled(name: str, kind: str, takes: str, forwards: str) -> Any:
-    text = _CALL.format(kind=kind, name=name, takes=takes, forwards=forwards)
-    names: dict[str, Any] = {"_stream": _stream}
-    exec(compile(text, f"<the stub's {name}>", "exec"), names)
+    later = kind and f" + {GRACE}"
+    begins, ends = _BEGINS.format(grace=later), _ENDS.format(grace=later, others=TIMED - 1)
+    if "yield" in forwards:
+        begins, ends = _UNTIMED, ""
+    text = _CALL.format(kind=kind, name=name, takes=takes, forwards=forwards, begins=begins, ends=ends)
+    names: dict[str, Any] = {"_now": time.monotonic, "_stream": _stream}
+    exec(compile(text, f"{FILE}{name}>", "exec"), names)
     return names[name]
 
 

@@ -339,7 +339,9 @@ from pluginhost.errors import PluginStopped
 from pluginhost.events import Events
 from pluginhost.generations import Generation
 from pluginhost.lifecycle import Handle
+from pluginhost.containment import Containment
 from pluginhost.settings import PluginSettings
+from pluginhost.watchdog import Watchdog
 from pluginhost.survey import Candidate, Distribution
 
 foreign = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names
@@ -375,7 +377,7 @@ def begin():
         handle.move(state)
     made.append(Some())
     loaded = types.SimpleNamespace(plugin=made[-1], module=types.ModuleType("some"), candidate=candidate, built_against="", capabilities=frozenset())
-    generation = Generation("some", "some", loaded, types.SimpleNamespace(revoke=lambda: None), PluginSettings())
+    generation = Generation("some", "some", loaded, types.SimpleNamespace(revoke=lambda: None), PluginSettings(), Containment(handle, PluginSettings(), Watchdog(), print))
     generation.start(5)
     handle.begin(generation, [Greeter])
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from zoo.site_folder import SiteFolder
 
 CASES: list[Case] = []
-LATE: list[Case] = []
-"""What needs deadlines and the breaker."""
 
 _DEFINITIONS = {"plain": "def", "generator": "def", "coroutine": "async def", "asynchronous generator": "async def"}
 _TYPES = """
@@ -67,7 +65,7 @@ class Bad(Greeter, Caller):
 """
 
 
-def batch(name: str, calls: Iterable[Call], into: list[Case] = CASES, *, changes: str = "", also: str = "", **settings: object) -> None:  # fmt: skip
+def batch(name: str, calls: Iterable[Call], *, changes: str = "", also: str = "", **settings: object) -> None:  # fmt: skip
     """Many calls of one plugin, with some settings of it."""
     calls = tuple(calls)
     contract, plugin = _CONTRACT, _PLUGIN
@@ -83,7 +81,7 @@ def batch(name: str, calls: Iterable[Call], into: list[Case] = CASES, *, changes
         site.plugins["bad"] = dict(settings)
 
     options: dict[str, object] = {"serves": True, "probe": "never", "notes": ENDED, "changes": changes, "also": also}
-    into.append(Case("calls", name, make, calls=calls, **options))  # type: ignore[arg-type]
+    CASES.append(Case("calls", name, make, calls=calls, **options))  # type: ignore[arg-type]
 
 
 def returns(name: str, annotation: str, value: str, path: str, **more: object) -> Call:
@@ -280,7 +278,7 @@ batch(
         Call("raises in time", "raise SystemExit(0)"),
         Call("returns in time", "return 'on'", "", "'on'"),
     ],
-    LATE, call_timeout=0.3, on_timeout="abandon", breaker_failures=1_000, also="call-timeout",
+    call_timeout=0.3, on_timeout="abandon", breaker_failures=1_000, also="call-timeout",
 )  # fmt: skip
 batch(
     "calls that are told when their time is over",
@@ -289,7 +287,7 @@ batch(
         Call("is called soon after", "return 'on'", "breaker-open", goes_on=False),
         Call("is called some time after", "return 'on'", "", "'on'", wait=0.6),
     ],
-    LATE, call_timeout=0.3, on_timeout="report", breaker_seconds=0.5, also="call-timeout",
+    call_timeout=0.3, on_timeout="report", breaker_seconds=0.5, also="call-timeout",
 )  # fmt: skip
 batch(
     "calls that fail one after the other",
@@ -301,5 +299,5 @@ batch(
         Call("is tried, and answers", "return 'on'", "", "'on'", wait=0.6),
         Call("fails once more", "raise SystemExit(0)"),
     ],
-    LATE, breaker_failures=3, breaker_seconds=0.5,
+    breaker_failures=3, breaker_seconds=0.5,
 )  # fmt: skip

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pluginhost.entries import Entry
     from pluginhost.host import PluginHost
     from pluginhost.lifecycle import Handle
-    from pluginhost.loading import Loaded
+    from pluginhost.loading import Loaded, Watched
     from pluginhost.survey import Row
 
 P = TypeVar("P", bound=pluginapi.Plugin)
@@ -190,11 +190,11 @@ class _FakeRunner(Runner):
         self._codes = codes
 
     def _load(
-        self, entry: Entry, contracts: dict[str, type], reached: Callable[[], None]
+        self, entry: Entry, contracts: dict[str, type], reached: Callable[[], None], watched: Watched
     ) -> tuple[Loaded, list[Finding]]:
         error = self._error_of(entry.row)
         if not isinstance(error, PluginLoadError):
-            return super()._load(entry, contracts, reached)
+            return super()._load(entry, contracts, reached, watched)
         if isinstance(error, PluginTypeError) or error.finding.code == "factory-failed":
             reached()
         raise error

@@ -1,7 +1,7 @@
 """A plugin's states: every way from one to the next, walked at random beside a model of them.
 
 What is of the host here is the manager, the runner, the registry, handles, generations and stubs. The survey and the
-import are stood in for, and the thread of a shutdown: they cost a hundred times as much as all of these, and have tests
+import are stood in for, and the threads of a shutdown and a watchdog: they cost a hundred times as much as all of these, and have tests
 of their own.
 """
 
@@ -29,6 +29,7 @@ from pluginhost import (
 from pluginhost.lifecycle import TRANSITIONS
 from pluginhost.loading import Loaded
 from pluginhost.survey import Survey
+from pluginhost.watchdog import Watchdog
 from standins import Stage
 
 from pluginapi import Event, Greeter, PluginError
@@ -86,8 +87,9 @@ class Surveyed(PluginManager):
 
 
 def load(
-    candidate: Candidate, contracts: object, known: object, version: object, source: loading.Source, reached: Any
-) -> Loaded:
+    candidate: Candidate, contracts: object, known: object, version: object, source: loading.Source, reached: Any,
+    watched: object,
+) -> Loaded:  # fmt: skip
     """Stands in for `loading.load`, which looks at the whole process."""
     reached(ModuleType("zoo"))
     try:
@@ -291,6 +293,7 @@ def test_ten_thousand_lives_go_as_the_model_says(monkeypatch: pytest.MonkeyPatch
     from hypothesis.stateful import run_state_machine_as_test
 
     monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(Watchdog, "_start", lambda watchdog: None)
     monkeypatch.setattr(generations, "threading", SimpleNamespace(Thread=Inline, Event=threading.Event, enumerate=list))
     run_state_machine_as_test(
         Life, settings=settings(max_examples=10_000, stateful_step_count=5, deadline=None, database=None)

@@ -922,7 +922,7 @@ def profile(call: Callable[[], object]) -> list[str]:
     return seen
 
 
-def test_a_stub_costs_one_python_call_and_an_append_and_a_pop() -> None:
+def test_a_stub_costs_one_python_call_an_append_a_turn_and_a_pop() -> None:
     plugin = WideOne()
     stub, direct = stub_of(plugin, Wide), plugin.plain
     assert profile(lambda: direct(1, 2)) == ["call <lambda>", "call plain"]
@@ -930,6 +930,7 @@ def test_a_stub_costs_one_python_call_and_an_append_and_a_pop() -> None:
         "call <lambda>",
         "call plain",
         "c_call append",
+        "c_call next",
         "call plain",
         "c_call pop",
     ]
