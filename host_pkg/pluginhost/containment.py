@@ -8,7 +8,7 @@ import sys
 import time
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pluginhost import stubs, watchdog
 from pluginhost.abandon import Expired, Workers, unless_given_up
@@ -23,15 +23,16 @@ from pluginhost.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
     from typing import Final, Literal, TypeAlias
 
     from pluginhost.breaker import BreakerState
-    from pluginhost.lifecycle import Handle
     from pluginhost.limits import Limit
     from pluginhost.settings import PluginSettings
     from pluginhost.stubs import Blame, Calls, StubClass
+    from pluginhost.survey import Candidate
+    from pluginhost.tally import Tally
     from pluginhost.watchdog import Watchdog
 
     Stage: TypeAlias = Literal["import", "new", "init", "validate"]
@@ -44,6 +45,23 @@ _ERRORS: Final[dict[str, type[PluginHostError]]] = {
 }
 
 
+class Contained(Protocol):
+    """A plugin, as far as its containment knows it.
+
+    Attributes:
+        name: What it is asked for by.
+        candidate: What was discovered.
+        tally: How its calls went.
+    """
+
+    name: str
+    candidate: Candidate
+    tally: Tally
+
+    def emit(self, topic: str, fields: Mapping[str, object]) -> None:
+        """Tells of what happens to it."""
+
+
 class Containment:
     """What one generation of a plugin is held to, from its import to its end.
 
@@ -51,11 +69,11 @@ class Containment:
     it exchanges the functions that calls go to while the breaker is open, and looks at what calls have written down.
     """
 
-    def __init__(self, of: Handle, settings: PluginSettings, dog: Watchdog, tell: Callable[[Finding], None]) -> None:
+    def __init__(self, of: Contained, settings: PluginSettings, dog: Watchdog, tell: Callable[[Finding], None]) -> None:
         """Makes that of a generation which is about to be made.
 
         Args:
-            of: The plugin's handle.
+            of: The plugin.
             settings: What is set for the plugin.
             dog: Who notices what is late.
             tell: Is told of it.

@@ -17,7 +17,7 @@ from pluginhost.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Final, Literal, TypeAlias
+    from typing import Final
 
     from typing_extensions import TypeForm
 
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from pluginhost.generations import Generation
     from pluginhost.loading import Loaded
     from pluginhost.settings import PluginSettings
+    from pluginhost.status import State
     from pluginhost.survey import Candidate
 
-    State: TypeAlias = Literal[
-        "discovered", "refused", "disabled", "admitted", "loaded", "created", "running", "draining", "stopped", "failed"
-    ]
 
 P = TypeVar("P", bound=pluginapi.Plugin)
 T = TypeVar("T")

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
     from pluginhost.entries import Entry
     from pluginhost.host import Kind
-    from pluginhost.lifecycle import Handle, State
+    from pluginhost.lifecycle import Handle
     from pluginhost.loading import Loaded
     from pluginhost.registered import Registered
     from pluginhost.settings import Configuration
+    from pluginhost.status import State
     from pluginhost.survey import Candidate, Row, Survey
 
 P = TypeVar("P", bound=pluginapi.Plugin)

@@ -6,8 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
     from pluginhost.breaker import BreakerState
-    from pluginhost.lifecycle import State
+
+    State: TypeAlias = Literal[
+        "discovered", "refused", "disabled", "admitted", "loaded", "created", "running", "draining", "stopped", "failed"
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_type
 
-from pluginhost import Finding, Handle, PluginManager, PluginsFailed, Symbol
+from pluginhost import Finding, Handle, PluginManager, PluginsFailed, Status, Symbol
 from pluginhost.testing import FakeHost, FakeLoader, started
 
 from pluginapi import Event, Greeter, Host, Operation, Plugin, Transformer
@@ -86,10 +87,26 @@ def made(names: Collection[str]) -> PluginManager:
     )
 
 
+def set_anew(manager: PluginManager) -> list[float]:
+    """From a file, from a table, and how it goes on."""
+    manager.apply(Path("pluginhost.toml"))
+    manager.apply({"plugins": {"english": {"call_timeout": 1.5}}})
+    assert_type(manager.status(), dict[str, Status])
+    return [status.p99 for status in manager.status().values() if status.p99 is not None and status.state == "running"]
+
+
+@dataclass
+class Config:
+    """What a plugin lets be set."""
+
+    size: int = 3
+
+
 class Asking(Transformer):
     """A plugin that uses its host."""
 
     def init(self, host: Host) -> None:
+        assert_type(host.config_as(Config), Config)
         self.greeter = host.get("english", Greeter)
         assert_type(self.greeter, Greeter)
         assert_type(host.all(Greeter, requires={"loud"}), dict[str, Greeter])
