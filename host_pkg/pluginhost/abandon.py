@@ -11,7 +11,7 @@ from collections import deque
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from pluginhost.watchdog import HostThread
+from pluginhost.watched import HostThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,10 @@ class _Job:
 
 
 _JOB: contextvars.ContextVar[_Job | None] = contextvars.ContextVar("job", default=None)
+
+
+class Worker(HostThread):
+    """A thread on which a plugin's calls run: it may want what the plugin's own threads may."""
 
 
 class Workers:
@@ -108,7 +112,7 @@ class Workers:
             inbox = self._idle.pop() if self._idle else None
         if inbox is None:
             inbox = queue.SimpleQueue()
-            HostThread(target=self._work, args=(inbox,), name=f"calls of {self._name}", daemon=True).start()
+            Worker(target=self._work, args=(inbox,), name=f"calls of {self._name}", daemon=True).start()
         inbox.put(job)
 
     def _work(self, inbox: queue.SimpleQueue[_Job | None]) -> None:

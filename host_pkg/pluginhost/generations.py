@@ -19,7 +19,7 @@ from pluginhost.exits import BrokenOff
 from pluginhost.interrupts import Interrupted
 from pluginhost.limits import Limit
 from pluginhost.telemetry import Telemetry
-from pluginhost.watchdog import HostThread
+from pluginhost.watched import HostThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -309,7 +309,7 @@ class Generation:
     def _note_threads(self, before: list[threading.Thread]) -> None:
         known = set(map(id, (*before, *self.threads)))  # a plugin's subclass may raise when it is compared, or asked
         began = [thread for thread in threading.enumerate() if id(thread) not in known]
-        self.threads += [thread for thread in began if type(thread) is not HostThread]
+        self.threads += [thread for thread in began if not issubclass(type(thread), HostThread)]
 
 
 def add_to(exc: BaseException, error: PluginHostError | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import difflib
 import typing
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from pluginhost.errors import Finding, PluginLookupError
@@ -12,7 +13,6 @@ from pluginhost.interrupts import Interrupted, told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import ModuleType
 
     from typing_extensions import TypeForm
 
@@ -58,7 +58,9 @@ def config_type(module: ModuleType) -> type | None:
 
     A dataclass, a `TypedDict` and a `msgspec.Struct` do; a class of another kind that has the name does not.
     """
-    found = vars(module).get("Config")
+    if not issubclass(type(module), ModuleType):  # an object that a plugin has put in its module's place
+        return None
+    found = vars(ModuleType)["__dict__"].__get__(module).get("Config")
     names: Mapping[str, object] = type.__dict__["__dict__"].__get__(found) if isinstance(found, type) else {}
     is_table = names.keys() & {"__dataclass_fields__", "__required_keys__", "__struct_fields__"}
     return cast("type", found) if is_table else None

@@ -12,6 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Protocol
 
 from pluginhost.exits import module_of
+from pluginhost.watched import HostThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 _IDLE_SECONDS: Final = 1.0
 """For how long the thread waits for something to watch before it ends."""
-
-
-class HostThread(threading.Thread):
-    """A thread that the host begins on behalf of plugins, and that is none of theirs."""
 
 
 class Watched(Protocol):

@@ -32,6 +32,11 @@ try:
 except ImportError:  # Windows has no limits of this kind
     resource = None  # type: ignore[assignment]
 
+
+class HostThread(threading.Thread):
+    """A thread that the host begins on behalf of plugins, and that is none of theirs."""
+
+
 _HOOKS = {
     "sys.excepthook": (sys, "excepthook"),
     "sys.displayhook": (sys, "displayhook"),
@@ -134,7 +139,8 @@ def _settings() -> Iterator[Watched]:
         read, write = module.getdefaulttimeout, module.setdefaulttimeout
         yield Watched("the sockets' timeout", read, write, _never)
     module = sys.modules.get("random")
-    if module and threading.active_count() == 1:  # other threads may want numbers meanwhile
+    others = [thread for thread in threading.enumerate() if type(thread) is not HostThread]
+    if module and len(others) == 1:  # other threads may want numbers meanwhile
         yield Watched("the random numbers' state", partial(Hidden.of, module.getstate), module.setstate, _never)
     if module := sys.modules.get("decimal"):
         read, write = partial(_decimal, module), partial(_set_decimal, module)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forge import GREETER, Forge
+from forge import GREETER, Command, Forge
 from pluginhost import ConfigurationError, PluginHostError, PluginManager, PluginRefused
 
 from pluginapi import Greeter, Host, Plugin, PluginError
@@ -135,6 +135,41 @@ def test_whatever_fails_of_a_new_set_the_old_one_serves_without_a_failed_call(tm
     }
     for name, place in last.items():
         assert said["lives"][place] == ["ended", name, "new"], "what serves last is shut down at the close"
+
+
+RUNNING = """
+import sys
+from pluginhost import PluginHostError, PluginManager
+from pluginapi import Greeter
+with PluginManager(configuration="pluginhost.toml") as manager:
+    stub = manager.get("some", Greeter)
+    for line in sys.stdin:
+        manager.apply("pluginhost.toml")
+        try:
+            print(stub.greet("Ada"), flush=True)
+        except PluginHostError as exc:
+            print(exc.finding.code, manager.status()["some"].state, flush=True)
+"""
+
+
+def test_what_the_command_writes_reaches_a_running_host_that_applies_the_file(tmp_path: Path) -> None:
+    forge = Forge(tmp_path)
+    forge.plugin("some")
+    file = tmp_path / "pluginhost.toml"
+    file.write_text("# mine\n")
+    command = Command(forge.site, tmp_path)
+    environment = {"PYTHONPATH": str(forge.site), "HOME": str(tmp_path)}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", RUNNING], cwd=tmp_path, env=environment, **pipes) as host:
+        answers = []
+        for deed in ("disable", "enable"):
+            assert command(deed, "some", "--config", str(file)).returncode == 0
+            print(file=host.stdin, flush=True)
+            answers.append(host.stdout.readline().strip())
+        host.stdin.close()
+    assert answers == ["plugin-stopped disabled", "some Ada"]
+    assert host.returncode == 0
+    assert file.read_text().startswith("# mine\n")
 
 
 class Told(Greeter):

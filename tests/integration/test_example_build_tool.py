@@ -182,8 +182,11 @@ def test_a_broken_task_of_each_kind_is_told_and_skipped(project: Path, built: Fo
     ("does", "told"),
     [
         ("raise PluginError('no disk')", "no disk"),
-        ("raise KeyError('oops')", "fails (zoo-fails 1.0.0): run raised KeyError: 'oops'"),
-        ("raise SystemExit(0)", "fails (zoo-fails 1.0.0): run raised SystemExit: 0"),
+        (
+            "raise KeyError('oops')",
+            "fails (zoo-fails 1.0.0): run raised KeyError: 'oops', in {site}/zoo_fails.py, line 6",
+        ),
+        ("raise SystemExit(0)", "fails (zoo-fails 1.0.0): run raised SystemExit: 0, in {site}/zoo_fails.py, line 6"),
         ("return Result('x', (context.output / 'x',))", "it says that it wrote {dist}/x, which is not there"),
     ],
 )
@@ -192,7 +195,7 @@ def test_a_task_that_fails_is_told_and_others_run(
 ) -> None:
     task(forge, "fails", TASK.replace('return Result("some")', does))
     done = build(project, "fails", "clean", path=[built.site, forge.site])
-    told = told.format(dist=project.resolve() / "dist")
+    told = told.format(dist=project.resolve() / "dist", site=forge.site)
     assert done.stdout.splitlines() == [f"fails: failed: {told}", "clean: there is no dist"]
     assert (done.stderr, done.returncode) == ("", 1)
 

@@ -172,7 +172,8 @@ def test_a_language_whose_method_fails_costs_only_its_files(tmp_path: Path, site
     (tmp_path / "b.md").write_text("# B\n")
     done = edit(tmp_path, "a.some", "b.md", path=[site, forge.site])
     assert done.stdout == "a.some:1: some\nb.md:1: B\n"
-    told = "a.some: its language failed: fails (zoo-fails 1.0.0): check raised KeyError: 'oops'\n"
+    where = f"in {forge.site}/zoo_fails.py, line 11"
+    told = f"a.some: its language failed: fails (zoo-fails 1.0.0): check raised KeyError: 'oops', {where}\n"
     assert (done.stderr, done.returncode) == (told, 1)
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import pytest
-from pluginhost import PluginLookupError, Symbol
+from pluginhost import PluginLookupError, Symbol, symbols
 from pluginhost.survey import Candidate, Distribution
 
 CANDIDATE = Candidate("pluginhost.plugins", "some", "some:New", Distribution("some", "1.0", "", ""))
@@ -65,3 +66,14 @@ def test_eight_threads_read_a_symbol_while_it_is_set(module: ModuleType) -> None
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
+
+
+def test_a_module_declares_its_configuration_by_a_type_that_describes_a_table() -> None:
+    module = ModuleType("some")
+    assert symbols.config_type(module) is None
+    module.Config = dataclasses.make_dataclass("Config", ["size"])  # type: ignore[attr-defined]
+    assert symbols.config_type(module) is module.Config
+    for other in (type("Config", (), {}), {"size": 3}, module.Config("3")):
+        module.Config = other  # type: ignore[attr-defined]
+        assert symbols.config_type(module) is None, "what happens to have the name is none"
+    assert symbols.config_type(object()) is None, "what stands in a module's place has no such names"  # type: ignore[arg-type]

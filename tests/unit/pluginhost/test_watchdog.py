@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pluginhost import PluginCallError, PluginHostError, PluginManager
-from pluginhost.watchdog import HostThread, Watchdog
+from pluginhost.abandon import Worker
+from pluginhost.watchdog import Watchdog
+from pluginhost.watched import HostThread
 from standins import Stage
 
 from pluginapi import Event, Greeter, Plugin
@@ -306,7 +308,7 @@ def test_a_call_on_a_thread_of_its_own_is_like_any_other() -> None:
     assert stub.greet("note") == "the caller's"
     threads = {stub.greet("thread") for _ in range(20)}
     assert threads == {"calls of some"}
-    assert sum(type(thread) is HostThread and thread.name == "calls of some" for thread in threading.enumerate()) == 1
+    assert sum(type(thread) is Worker and thread.name == "calls of some" for thread in threading.enumerate()) == 1
     with pytest.raises(PluginCallError) as caught:
         stub.greet("raise")
     assert caught.value.finding.code == "call-failed"
