@@ -88,7 +88,7 @@ class Finding:
         severity: `error` or `warning`.
         stage: Where on a plugin's way it was noticed.
         message: What is wrong, naming distribution and version; escaped and cut.
-        hint: What to do about it; after `; next: `, where there is one, the command that helps.
+        hint: What to do about it; after `; next:`, where there is one, the command that helps.
         path: The file or folder it is about; empty when there is none.
     """
 
