@@ -89,7 +89,7 @@ class Change:
             try:
                 for handle in [*(each.handle for each in self._beside), *(handle for handle, _ in self._stops)]:
                     if not turns.enter_context(self._runner.registry.turn(handle, self._runner.share())):
-                        raise PluginStopped(handle.is_busy())
+                        raise PluginStopped(handle.busy())
             except BaseException:
                 self._undo()
                 raise

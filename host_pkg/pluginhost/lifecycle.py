@@ -282,7 +282,7 @@ class Handle:
         more = {"before": before, "error": self.error and self.error.finding.to_dict(), "seconds": seconds}
         self._events.emit(topic, "", self.about.fields | more)
 
-    def is_busy(self) -> Finding:
+    def busy(self) -> Finding:
         """Returns the finding that the plugin is being started or stopped by somebody else."""
         hint = "try again, once it has come to an end"
         return Finding("plugin-stopped", f"{self} is being started or stopped by another thread", hint)

@@ -334,3 +334,26 @@ def test_a_plugin_that_somebody_stops_meanwhile_stays_so() -> None:
         plugins.apply({"plugins": {"a": {"config": {"text": "new"}}}})
         other.join()
         assert plugins.loaded() == {}
+
+
+def test_a_plugin_that_another_thread_does_not_let_go_of_keeps_the_old_set() -> None:
+    held, go_on = threading.Event(), threading.Event()
+    with manager("a", configuration={}, shutdown_timeout=0.2) as plugins:
+        handle = plugins.handle("a")
+
+        def hold() -> None:
+            with plugins._runner.registry.turn(handle):
+                held.set()
+                assert go_on.wait(30)
+
+        other = threading.Thread(target=hold)
+        other.start()
+        assert held.wait(30)
+        with pytest.raises(PluginHostError, match="another thread"):
+            plugins.apply({"plugins": {"a": {"config": {"text": "new"}}}})
+        go_on.set()
+        other.join()
+        assert plugins.get("a", Greeter).greet("Ada") == "none Ada"
+        assert plugins.configuration.plugins == {}
+        plugins.apply({"plugins": {"a": {"config": {"text": "new"}}}})
+        assert plugins.get("a", Greeter).greet("Ada") == "new Ada"
