@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import queue
 import sys
 import threading
 import time
@@ -42,7 +43,7 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._bell = threading.Event()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._watched: list[Watched] = []
         self._thread: HostThread | None = None
         self._is_closed = False
@@ -61,14 +62,14 @@ class Watchdog:
             with self._lock:
                 self._watched = [each for each in self._watched if each is not watched]
                 if not self._watched and self._wakes > time.monotonic() + _IDLE_SECONDS:
-                    self._bell.set()  # else it would not end before
+                    self._bell.put(None)  # else it would not end before
 
         with self._lock:
             self._watched.append(watched)
             if self._thread is None:
                 self._start()
             elif due < self._wakes:
-                self._bell.set()
+                self._bell.put(None)
         return end
 
     def close(self) -> None:
@@ -76,7 +77,7 @@ class Watchdog:
         with self._lock:
             self._is_closed = True
             self._watched.clear()
-        self._bell.set()
+        self._bell.put(None)
 
     @contextlib.contextmanager
     def stage(self, seconds: float, late: Callable[[int], None]) -> Iterator[Callable[[], float]]:
@@ -100,7 +101,9 @@ class Watchdog:
         if self._is_closed:
             return
         bell = self._bell
-        own = weakref.ref(self, lambda _: bell.set())
+        # A SimpleQueue's `put` takes no lock. An Event's `set` does, which a thread may hold for ever that was killed
+        # at the interpreter's end, where what is left is collected, and this is called.
+        own = weakref.ref(self, lambda _: bell.put(None))
         if not self._knows_of_forks:
             self._knows_of_forks = True
             _at_fork(own)
@@ -137,7 +140,7 @@ class Watchdog:
             return True
 
     def _forked(self) -> None:
-        self._lock, self._bell, self._thread = threading.Lock(), threading.Event(), None
+        self._lock, self._bell, self._thread = threading.Lock(), queue.SimpleQueue(), None
         for each in self._watched:
             each.forked()
         if self._watched:
@@ -174,15 +177,18 @@ def _at_fork(own: weakref.ref[Watchdog]) -> None:
         os.register_at_fork(after_in_child=forked)
 
 
-def _run(own: weakref.ref[Watchdog], bell: threading.Event) -> None:
+def _run(own: weakref.ref[Watchdog], bell: queue.SimpleQueue[None]) -> None:
     while True:
-        bell.clear()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                bell.get_nowait()  # what has rung by now is looked at
         watchdog = own()
         due = watchdog._look() if watchdog else None
         del watchdog
         if due is None:
             return
-        if bell.wait(min(max(0.0, due - time.monotonic()), threading.TIMEOUT_MAX)):
+        with contextlib.suppress(queue.Empty):
+            bell.get(timeout=min(max(0.0, due - time.monotonic()), threading.TIMEOUT_MAX))
             continue
         watchdog = own()
         if watchdog is None or watchdog._ends():
