@@ -49,6 +49,15 @@ with PluginManager(configuration="pluginhost.toml", probe="never") as manager:
 """
 
 
+def test_a_plugin_is_switched_off_whatever_else_is_wrong_in_the_file(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "some.toml"
+    file.write_text('prob = "new"\n')
+    assert command("list", "--config", file).returncode == 2
+    done = command("disable", "english", "--config", file)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert file.read_text() == 'prob = "new"\n\n[plugins.english]\nenabled = false\n'
+
+
 def test_a_broken_plugin_is_found_disabled_and_uninstalled_by_what_never_imports_it(
     forge: Forge, tmp_path: Path
 ) -> None:

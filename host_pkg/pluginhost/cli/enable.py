@@ -9,7 +9,7 @@ import click
 from pluginhost import config
 from pluginhost.cli import output
 from pluginhost.cli.options import Host, complete_name, plugin_options
-from pluginhost.errors import escape, wrong
+from pluginhost.errors import ConfigurationError, escape, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,10 @@ def _settings(host: Host, names: Sequence[str]) -> list[tuple[str, ...]]:
         PluginNotFound: Neither is it installed, nor set anywhere.
     """
     instances, plugins = ({name for layer in host.files for name in config.names_in(layer, of)} for of in _TABLES)
-    manager = host.manager()
+    try:
+        manager = host.manager()
+    except ConfigurationError:  # what else is wrong in a file keeps no plugin from being switched off
+        manager = host.plain()
     for name in names:
         if name in instances | plugins:
             continue

@@ -66,6 +66,11 @@ class Host:
         """Returns whether a setting is set, by whatever."""
         return any(name in layer.values for layer in self.layers())
 
+    def plain(self) -> PluginManager:
+        """Returns a manager of what the options name, whatever is in the files."""
+        api = {"api": None} if self._given.get("api") == "none" else {}
+        return PluginManager(**{**{key: self._given[key] for key in _PLACES if key in self._given}, **api})
+
     def manager(self, **more: object) -> PluginManager:
         """Returns the manager that is asked for.
 
@@ -122,6 +127,7 @@ def plugin_options(command: Callable[Concatenate[Host, P], object]) -> Callable[
     return made
 
 
+_PLACES = ("group", "api", "plugin_dirs")
 _OPTIONS = ("group", "api", "plugin_dirs", "file", "safe_mode", "allow", "without", "as_json")
 
 
