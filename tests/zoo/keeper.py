@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Done: TypeAlias = "Future[subprocess.CompletedProcess[bytes]]"
 
+PYTHON = sys.executable  # now: a test may change it while cases run in the background
 DRIVER = Path(__file__).with_name("driver.py")
 WRITTEN = ("cache", "result.json", "log", "out", "err", "site/__pycache__")
 """What may be written: the index and the store, what the driver says, what Python compiles."""
@@ -92,7 +93,7 @@ def run(case: Case, template: Path, folder: Path, known: Path | None) -> subproc
     # Files, since what a plugin starts and leaves would hold a pipe open; a session, since it may signal its own group.
     with folder.joinpath("out").open("wb") as out, folder.joinpath("err").open("wb") as err:
         driver = subprocess.Popen(
-            [sys.executable, "-I", str(DRIVER), str(folder), str(result)],
+            [PYTHON, "-I", str(DRIVER), str(folder), str(result)],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
