@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import enum
+import functools
 import itertools
 import json
 import re
@@ -218,6 +219,11 @@ def _fields(kind: object) -> dict[str, _Field] | None:
     """Returns the keys of a table that a class describes; `None` when it is of another kind."""
     if not isinstance(kind, type):
         return None
+    # A plugin's own classes are not kept: they could never be unloaded.
+    return _kept_fields(kind) if kind.__module__ == Range.__module__ else _read_fields(kind)
+
+
+def _read_fields(kind: type) -> dict[str, _Field] | None:
     if issubclass(kind, msgspec.Struct):
         if kind.__struct_config__.array_like:
             return None
@@ -237,6 +243,9 @@ def _fields(kind: object) -> dict[str, _Field] | None:
         hints = typing.get_type_hints(kind, include_extras=True)
         return {name: _key(hint, is_required=name in kind.__required_keys__) for name, hint in hints.items()}
     return None
+
+
+_kept_fields: Final = functools.cache(_read_fields)
 
 
 def _key(hint: object, *, is_required: bool) -> _Field:

@@ -101,19 +101,25 @@ print(json.dumps({"codes": codes, "failed": failed, "counts": counts, "lives": l
 """
 
 
+def built(forge: Forge, name: str, source: str, **options: Any) -> Path:
+    return forge.wheel(f"zoo-{name}", {f"zoo_{name}.py": source}, f'{name} = "zoo_{name}:New"', **options)
+
+
 def test_whatever_fails_of_a_new_set_the_old_one_serves_without_a_failed_call(tmp_path: Path) -> None:
     """At each stage in turn, under 4 calling threads; the plugins that changed and began are shut down again, once."""
     import json
 
     forge = Forge(tmp_path)
     names = {f"bad{number}": code for number, (code, _) in enumerate(BROKEN.values())}
+    wheels = []
     for name, (code, source) in zip(names, BROKEN.values(), strict=True):
         pins = ("pluginapi~=9.0",) if code == "pin-unsatisfied" else ("pluginapi~=1.0",)
         needs = f'[tool.pluginapi.plugins."pluginhost.plugins".{name}]\nrequires = {{ plugins = ["zoo-of-nothing"] }}'
         is_stamped = code == "requirement-missing"
-        forge.plugin(name, source, dependencies=pins, hook=is_stamped, settings=needs if is_stamped else "")
-    for name in ("first", "second"):
-        forge.plugin(name, SERVING)
+        options: dict[str, Any] = {"hook": True, "settings": needs} if is_stamped else {}
+        wheels.append(built(forge, name, source, dependencies=pins, **options))
+    wheels += [built(forge, name, SERVING) for name in ("first", "second")]
+    forge.install(*wheels)
     command = [sys.executable, "-c", PROGRAM, *(part for pair in names.items() for part in pair)]
     environment = {"PYTHONPATH": str(forge.site), "HOME": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
