@@ -317,6 +317,16 @@ class Handle:
             return self._stubs[kind]
 
 
+def require_fit(generation: Generation, contracts: Iterable[type]) -> None:
+    """Returns if a generation can be called through stubs.
+
+    Raises:
+        ConfigurationError: A contract of it does not do.
+    """
+    if generation.is_plugin:
+        generation.calls(stubs.stub_class(_own_contracts(generation.loaded.plugin, contracts)))
+
+
 def require_own(loaded: Loaded, other: Handle) -> None:
     """Returns if a plugin is not the object that serves already.
 

@@ -229,6 +229,11 @@ class Runner:
             entry.require_ready()
             needs = self._required(entry.row, contracts)
             generation, told = self._make(handle, entry, needs, contracts, lambda state: None)
+            try:
+                lifecycle.require_fit(generation, contracts.values())  # now, since a swap must not fail
+            except PluginHostError as exc:
+                add_to(exc, generation.shutdown(self.share()))
+                raise
         for finding in told:
             self._of.tell(finding, generation.host.about)
         return Beside(handle, generation, needs)
