@@ -6,7 +6,7 @@ import os
 import sys
 
 from pluginhost.errors import ConfigurationError, Finding, wrong
-from pluginhost.index import absolute, home
+from pluginhost.index import absolute, home, is_regular
 
 # What reads and checks a file is imported once there is one: a command without any is as fast as before.
 TYPE_CHECKING = False
@@ -204,7 +204,7 @@ def content(file: str) -> tuple[bytes, bool]:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as opened:
             status = os.fstat(descriptor)
-            if status.st_mode & 0o170000 != 0o100000:
+            if not is_regular(status):
                 raise _unreadable(file, "is not a regular file", "name a file of TOML")
             content = opened.read(LARGEST + 1)
         is_own = not hasattr(os, "getuid") or {status.st_uid, os.lstat(file).st_uid} == {os.getuid()}

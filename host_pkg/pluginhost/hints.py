@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 UNSAID: Final = inspect.Signature.empty
 """What stands for no annotation."""
+_WRAPPERS: Final = (typing.Required, typing.NotRequired, typing.Final, typing.ClassVar)
 _STREAMS: Final = (collections.abc.Iterator, collections.abc.Generator, collections.abc.Iterable)
 
 
@@ -48,6 +49,24 @@ def is_stream(function: Callable[..., object] | None) -> bool:
     return inspect.isgeneratorfunction(function) or any(
         (typing.get_origin(each) or each) in _STREAMS for each in alternatives(returned(function))
     )
+
+
+def bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Returns the type that an annotation stands for, and what it is annotated with beside."""
+    extras: tuple[Any, ...] = ()
+    while True:
+        if isinstance(hint, typing.TypeVar):
+            hint = hint.__bound__ or Any
+        elif isinstance(hint, typing.NewType):
+            hint = hint.__supertype__
+        elif typing.get_origin(hint) is typing.Annotated:
+            hint, extras = hint.__origin__, (*extras, *hint.__metadata__)
+        elif typing.get_origin(hint) in _WRAPPERS:
+            hint = typing.get_args(hint)[0]
+        elif type(hint).__name__ == "TypeAliasType":  # the statement `type`, from Python 3.12 on
+            hint = hint.__value__
+        else:
+            return hint, extras
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:

@@ -29,7 +29,6 @@ DEEPEST: Final = 64
 """How many lists, tables and objects may stand in one another."""
 _PATH_LIMIT: Final = 200
 _MISSING: Final = object()
-_WRAPPERS: Final = (typing.Required, typing.NotRequired, typing.Final, typing.ClassVar)
 _PYTHONS: Final = ("builtins", "collections", "collections.abc")
 _PLAIN: Final = (str, bytes, bool, int)
 
@@ -40,7 +39,7 @@ class Check:
     A fault is told as the path to it and what it is, or `None` where there is none.
     """
 
-    __slots__ = ("_fields", "_hint", "_refuse", "_seen")
+    __slots__ = ("_fields", "_hint", "_refuse")
 
     def __init__(self, hint: Any, refuse: Callable[[str], PluginCallError]) -> None:
         """Takes what the contract says, and what returns the error for something that is otherwise."""
@@ -107,10 +106,10 @@ class Check:
             raise self._refuse(f"{path if len(path) <= _PATH_LIMIT else f'$…{path[-_PATH_LIMIT:]}'} {fault[1]}")
 
     def _fault(self, value: object, hint: Any, depth: int, seen: dict[Any, Any]) -> Fault:
-        hint, meta = _bare(hint)
+        hint, meta = hints.bare(hint)
         wanted = hints.alternatives(hint)
         if len(wanted) > 1:
-            fit = [each for each in wanted if _own_fault(value, _bare(each)[0]) is None]
+            fit = [each for each in wanted if _own_fault(value, hints.bare(each)[0]) is None]
             faults = [self._fault(value, each, depth, seen) for each in fit]
             nothing = f"is a {identity.class_name(value)}, not {' or '.join(map(_name, wanted))}"
             return None if None in faults else (faults or [("", nothing)])[0]
@@ -161,24 +160,6 @@ class Check:
                 said = {}
             self._fields[kind] = {name: said.get(name, Any) for name in names}
         return self._fields[kind]
-
-
-def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Returns the type that an annotation stands for, and what is demanded beside it."""
-    meta: tuple[Any, ...] = ()
-    while True:
-        if isinstance(hint, typing.TypeVar):
-            hint = hint.__bound__ or Any
-        elif isinstance(hint, typing.NewType):
-            hint = hint.__supertype__
-        elif typing.get_origin(hint) is typing.Annotated:
-            hint, meta = hint.__origin__, (*meta, *hint.__metadata__)
-        elif typing.get_origin(hint) in _WRAPPERS:
-            hint = typing.get_args(hint)[0]
-        elif type(hint).__name__ == "TypeAliasType":  # from Python 3.12 on
-            hint = hint.__value__
-        else:
-            return hint, meta
 
 
 def _own_fault(value: Any, hint: Any) -> Fault:

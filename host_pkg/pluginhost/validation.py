@@ -13,10 +13,11 @@ import reprlib
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, MutableSequence, Sequence, Set
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
+from pluginhost import hints
 from pluginhost.errors import ConfigurationError, Finding, describe, wrong
 from pluginhost.settings import Range
 
@@ -121,7 +122,7 @@ def schema(kind: object) -> dict[str, Any]:
 
 def _tables_in(kind: object, known: list[type]) -> list[type]:
     """Returns the classes within a type that describe tables, and those within them."""
-    kind, _ = _bare(kind)
+    kind, _ = hints.bare(kind)
     for inner in typing.get_args(kind):
         _tables_in(inner, known)
     if isinstance(kind, type) and kind not in known and (fields := _fields(kind)):
@@ -132,7 +133,7 @@ def _tables_in(kind: object, known: list[type]) -> list[type]:
 
 
 def _add_bounds(node: dict[str, Any], kind: object) -> None:
-    kind, extras = _bare(kind)
+    kind, extras = hints.bare(kind)
     for inner in typing.get_args(kind):
         _add_bounds(node, inner)
     for bounds in extras:
@@ -169,7 +170,7 @@ _Found: TypeAlias = Iterator[tuple[Keys, str, str]]
 
 
 def _walk(value: object, annotated: object, keys: Keys) -> _Found:
-    kind, extras = _bare(annotated)
+    kind, extras = hints.bare(annotated)
     if kind in (Any, object):
         return
     if len(keys) > DEEPEST:
@@ -193,21 +194,6 @@ def _walk(value: object, annotated: object, keys: Keys) -> _Found:
     yield from inner
     if not inner and (fields is not None or extras):  # its length, or what its class says of all of it
         yield from _leaf(value, annotated, keys)
-
-
-def _bare(kind: object) -> tuple[object, list[object]]:
-    """Returns what is annotated, or goes by a name, and what with."""
-    extras: list[object] = []
-    while True:
-        if typing.get_origin(kind) is Annotated:
-            kind, *more = typing.get_args(kind)
-            extras += more
-        elif isinstance(kind, typing.NewType):
-            kind = kind.__supertype__
-        elif type(kind).__name__ == "TypeAliasType":  # the statement `type`, from 3.12 on
-            kind = kind.__value__  # type: ignore[attr-defined]
-        else:
-            return kind, extras
 
 
 class _Field(NamedTuple):
@@ -315,7 +301,7 @@ def _union(value: object, annotated: object, kind: object, keys: Keys) -> _Found
 
 def _shape(kind: object) -> object:
     """Returns whether a type is of tables, of lists, or of neither."""
-    kind, _ = _bare(kind)
+    kind, _ = hints.bare(kind)
     origin = typing.get_origin(kind) or kind
     return dict if _fields(kind) is not None or origin in _TABLES else list if origin in _LISTS else None
 
@@ -330,9 +316,9 @@ def _leaf(value: object, annotated: object, keys: Keys) -> _Found:
         there = f"is {shown(_at(value, inner))}"
         yield (*keys, *inner), there, f"write {_what(annotated)}" if _is_of_type(said, inner) else said
         return
-    bounds = next((each for each in _bare(annotated)[1] if isinstance(each, Range)), None)
+    bounds = next((each for each in hints.bare(annotated)[1] if isinstance(each, Range)), None)
     if bounds and isinstance(value, (int, float)):
-        is_whole = _bare(annotated)[0] is int
+        is_whole = hints.bare(annotated)[0] is int
         if not (bounds.low <= value if is_whole else bounds.low < value) or not value < bounds.high:
             yield keys, f"is {shown(value)}", f"write {_what(annotated)}"
 
@@ -359,7 +345,7 @@ def _at(value: Any, keys: Keys) -> object:
 
 def _what(annotated: object) -> str:
     """Returns what to write where a type is asked for."""
-    kind, extras = _bare(annotated)
+    kind, extras = hints.bare(annotated)
     origin = typing.get_origin(kind) or kind
     if origin in (typing.Union, types.UnionType):
         members = (each for each in typing.get_args(kind) if each is not types.NoneType)
