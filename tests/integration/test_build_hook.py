@@ -6,10 +6,13 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 from forge import GREETER
+from packaging.tags import sys_tags
+from packaging.utils import parse_wheel_filename
 
 import pluginapi
 from pluginapi import ManifestError
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from forge import Command, Forge
 
 TABLE = '[tool.pluginapi.plugins."pluginhost.plugins".p]\n'
+PROGRAM = TABLE + 'contracts = ["Greeter"]\nprogram = "zoo_p/greet"'
 
 
 def test_the_stamp_says_what_the_wheel_was_built_against(forge: Forge) -> None:
@@ -43,6 +47,7 @@ def test_the_stamp_says_what_the_wheel_was_built_against(forge: Forge) -> None:
                 "contracts": ["Greeter"],
                 "capabilities": ["loud"],
                 "requires": {"plugins": ["q"], "contracts": ["Handler"], "capabilities": [], "host": []},
+                "program": None,
             }
         ],
     }
@@ -71,15 +76,69 @@ def test_the_api_version_is_the_distributions_own() -> None:
         ({"settings": TABLE + 'requires.host = "tls"'}, ".p.requires] has 'tls' as host, which is not a list of text"),
         ({"settings": TABLE + 'requires.contracts = ["Greter"]'}, "does not have (did you mean 'Greeter'?)"),
         ({"settings": TABLE + 'requires.plugins = ["q", "p"]'}, ".p.requires] names 'p', the plugin itself: take it"),
+        (
+            {"settings": PROGRAM.replace("/greet", "/great")},
+            "no such file (did you mean 'zoo_p/greet'?); build it first",
+        ),
+        ({"settings": PROGRAM.replace("greet", "data")}, "the file is not executable; next: chmod +x "),
+        ({"settings": PROGRAM.replace("zoo_p/", "../")}, "neither a file of the wheel nor a name: write `program ="),
+        ({"settings": PROGRAM.replace("zoo_p/", "/usr/")}, "neither a file of the wheel nor a name: write `program ="),
+        ({"settings": PROGRAM.replace('"zoo_p/greet"', "[]")}, "has [] as program, which is neither a file of the"),
+        ({"settings": PROGRAM.replace("Greeter", "Greter")}, "does not have (did you mean 'Greeter'?)"),
+        ({"settings": PROGRAM.replace('["Greeter"]', "[]")}, "has a program and no contracts, and nothing else says"),
         ({"settings": '[tool.pluginapi]\napi = "acme_api"'}, "no installed distribution is stamped as the API package"),
         ({"settings": '[tool.pluginapi]\nprovides = "acme_api"'}, "the wheel holds no acme_api/__init__.py"),
     ],
 )
 def test_the_build_fails_and_says_what_to_write_where(forge: Forge, options: dict[str, object], told: str) -> None:
     defaults: dict[str, object] = {"entry_points": 'p = "zoo_p:New"'}
+    files = {"zoo_p.py": GREETER, "zoo_p/greet": "#!/bin/sh\n", "zoo_p/data": "no program\n"}
     with pytest.raises(ManifestError) as caught:
-        forge.wheel("zoo-p", {"zoo_p.py": GREETER}, hook=True, **(defaults | options))  # type: ignore[arg-type]
+        forge.wheel("zoo-p", files, hook=True, **(defaults | options))  # type: ignore[arg-type]
     assert told in str(caught.value)
+
+
+def test_a_program_is_stamped_in_place_of_a_module_and_binds_the_wheel_to_its_platform(forge: Forge) -> None:
+    """Nothing Python is looked for; and what runs here alone is not offered to other platforms."""
+    wheel = forge.wheel("zoo-p", {"zoo_p/greet": "#!/bin/sh\n"}, 'p = "zoo_p"', hook=True, settings=PROGRAM)
+    [plugin] = json.loads(forge.metadata(wheel, "extra_metadata/pluginapi.json"))["plugins"]
+    assert (plugin["entry_point"], plugin["program"], plugin["contracts"]) == ("zoo_p", "zoo_p/greet", ["Greeter"])
+    _, _, _, tags = parse_wheel_filename(wheel.name)
+    assert {(tag.interpreter, tag.abi) for tag in tags} == {("py3", "none")}
+    assert tags <= {*sys_tags()}
+    assert "any" not in {tag.platform for tag in tags}
+    assert "Root-Is-Purelib: false" in forge.metadata(wheel, "WHEEL")
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.getinfo("zoo_p/greet").external_attr >> 16 & 0o111 == 0o111
+
+
+def test_a_program_that_is_only_named_is_looked_for_where_it_is_started(forge: Forge) -> None:
+    settings = PROGRAM.replace("zoo_p/greet", "no-such-program")
+    wheel = forge.wheel("zoo-p", {"zoo_p/data": "some\n"}, 'p = "zoo_p"', hook=True, settings=settings)
+    [plugin] = json.loads(forge.metadata(wheel, "extra_metadata/pluginapi.json"))["plugins"]
+    assert plugin["program"] == "no-such-program"
+    assert wheel.name.endswith("py3-none-any.whl")
+
+
+def test_the_tag_and_the_files_of_another_hook_count(forge: Forge) -> None:
+    """A program is mostly built by a hook, which may know better what it runs on."""
+    hook = """
+from pathlib import Path
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+class Build(BuildHookInterface):
+    def initialize(self, version, build_data):
+        built = Path(self.directory, "built")
+        built.parent.mkdir(exist_ok=True)
+        built.write_text("#!/bin/sh")
+        built.chmod(0o755)
+        build_data["force_include"][str(built)] = "zoo_p/greet"
+        build_data["tag"] = "py3-none-manylinux_2_17_x86_64"
+"""
+    settings = f'{PROGRAM}\n[tool.hatch.build.targets.wheel.hooks.custom]\npath = "build.py"'
+    wheel = forge.wheel("zoo-p", {"build.py": hook}, 'p = "zoo_p"', hook=True, settings=settings)
+    assert wheel.name.endswith("-py3-none-manylinux_2_17_x86_64.whl")
+    assert zipfile.Path(wheel, "zoo_p/greet").read_text() == "#!/bin/sh"
 
 
 def test_an_applications_own_api_is_stamped_found_and_enforced(forge: Forge, command: Command) -> None:

@@ -4,6 +4,8 @@ A plugin imports this package and nothing else of its host. One process holds on
 same class on both sides.
 """
 
+from typing import TYPE_CHECKING
+
 from pluginapi.contracts import (
     Event,
     Greeter,
@@ -14,10 +16,27 @@ from pluginapi.contracts import (
     Request,
     Response,
     Transformer,
+    idempotent,
 )
 from pluginapi.errors import ManifestError, PluginError
-from pluginapi.manifest import Manifest
 from pluginapi.version import API_VERSION, fingerprint
+
+if TYPE_CHECKING:
+    from pluginapi.manifest import Manifest
+else:  # to a type checker, a module with a `__getattr__` has every name
+
+    def __getattr__(name: str) -> object:
+        if name != "Manifest":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # Few read manifests, and whoever imports a contract starts faster without.
+        from pluginapi.manifest import Manifest
+
+        globals()[name] = Manifest
+        return Manifest
+
+    def __dir__() -> list[str]:
+        return __all__
+
 
 __all__ = [
     "API_VERSION",
@@ -34,4 +53,5 @@ __all__ = [
     "Response",
     "Transformer",
     "fingerprint",
+    "idempotent",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,7 +23,7 @@ from packaging.utils import canonicalize_name
 
 from pluginapi import _structure
 from pluginapi.errors import ManifestError
-from pluginapi.manifest import BuiltAgainst, Manifest, PluginEntry, Provides, Requires
+from pluginapi.manifest import BuiltAgainst, Manifest, PluginEntry, Provides, Requires, is_program
 from pluginapi.version import find_api
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 HOST_GROUP = "pluginhost.plugins"
 _SETTINGS = {"api", "provides", "plugins"}
-_PLUGIN_SETTINGS = {"contracts", "capabilities", "requires"}
+_PLUGIN_SETTINGS = {"contracts", "capabilities", "requires", "program"}
 _REQUIRES = set(Requires.__slots__)
 
 
@@ -45,15 +46,26 @@ class ManifestHook(BuildHookInterface[BuilderConfig]):
         Raises:
             ManifestError: The project's settings, pin, entry points and modules do not agree.
         """
-        files = {
-            Path(file.distribution_path).as_posix(): Path(file.path)
-            for file in self.build_config.builder.recurse_included_files()
-        }
+        with self.build_config.set_build_data(build_data):  # with what other hooks have built so far
+            files = {
+                Path(file.distribution_path).as_posix(): Path(file.path)
+                for file in self.build_config.builder.recurse_included_files()
+            }
         manifest = _manifest(self.metadata.config, self.metadata.core, files)
+        if any("/" in (plugin.program or "") for plugin in manifest.plugins):
+            self._bind_to_platform(build_data)
         self._folder = Path(tempfile.mkdtemp(prefix="pluginapi-"))
         target = self._folder / Path(Manifest.FILE).name
         target.write_text(manifest.to_json(), "utf-8", newline="\n")
         build_data["extra_metadata"][str(target)] = target.name
+
+    def _bind_to_platform(self, build_data: dict[str, Any]) -> None:
+        """Tells hatchling that the wheel is for any Python 3 on this platform, unless another hook told it a tag."""
+        if "tag" in build_data or build_data["infer_tag"]:
+            return
+        builder: Any = self.build_config.builder
+        platform = builder.get_best_matching_tag().rpartition("-")[2]  # macOS has its own ideas, which hatchling knows
+        build_data |= {"pure_python": False, "tag": f"py3-none-{platform}"}
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Removes what `initialize` wrote."""
@@ -83,7 +95,10 @@ def _manifest(pyproject: Mapping[str, Any], project: Any, files: Mapping[str, Pa
     _require_pin(distribution.metadata["Name"], distribution.version, project.dependencies)
     for plugin in plugins:
         _require_contracts(plugin, package, api)
-        _require_factory(plugin, files)
+        if plugin.program:
+            _require_executable(plugin, files)
+        else:
+            _require_factory(plugin, files)
     against = BuiltAgainst(package, distribution.metadata["Name"], distribution.version, api.fingerprint)
     return Manifest(api=against, provides=provides, plugins=plugins)
 
@@ -114,6 +129,7 @@ def _plugins(
                 )
             _require_texts(plugin, ("contracts", "capabilities"), table)
             _require_requires(plugin.get("requires", {}), name, table)
+            _require_program(plugin, table)
     return tuple(
         PluginEntry(
             group=group,
@@ -122,6 +138,7 @@ def _plugins(
             contracts=tuple(plugin["contracts"]) if "contracts" in plugin else None,
             capabilities=tuple(plugin.get("capabilities", ())),
             requires=Requires(**{key: tuple(texts) for key, texts in plugin.get("requires", {}).items()}),
+            program=plugin.get("program"),
         )
         for group in sorted({HOST_GROUP, *settings} & set(entry_points))
         for name, value in sorted(entry_points[group].items())
@@ -155,6 +172,22 @@ def _require_requires(requires: object, name: str, table: str) -> None:
     _require_texts(requires, sorted(_REQUIRES), table)
     if name in requires.get("plugins", ()):
         raise ManifestError(f"{table} names {name!r}, the plugin itself: take it out of plugins")
+
+
+def _require_program(settings: Mapping[str, object], table: str) -> None:
+    program = settings.get("program")
+    if program is None:
+        return
+    if not isinstance(program, str) or not is_program(program):
+        raise ManifestError(
+            f"{table} has {program!r} as program, which is neither a file of the wheel nor a name: write "
+            f'`program = "package/name"`, from the wheel\'s root, with forward slashes'
+        )
+    if not settings.get("contracts"):
+        raise ManifestError(
+            f"{table} has a program and no contracts, and nothing else says what a program serves: write "
+            f'`contracts = ["Greeter"]` with those that it does'
+        )
 
 
 def _require_pin(api: str, version: str, dependencies: Iterable[str]) -> None:
@@ -203,6 +236,21 @@ def _require_factory(plugin: PluginEntry, files: Mapping[str, Path]) -> None:
             f"{where}: {source.name} defines no {factory!r}{_near(factory, names)}; write `def {factory}():` there, "
             f"returning the plugin"
         )
+
+
+def _require_executable(plugin: PluginEntry, files: Mapping[str, Path]) -> None:
+    program = plugin.program or ""
+    if "/" not in program:
+        return  # it is looked up where the plugin is started
+    where = f'[tool.pluginapi.plugins."{plugin.group}".{plugin.name}] program = "{program}"'
+    source = files.get(program)
+    if source is None:
+        raise ManifestError(
+            f"{where}: the wheel holds no such file{_near(program, files)}; build it first, before this hook runs, and "
+            f"name it in `[tool.hatch.build.targets.wheel] artifacts` if git ignores it"
+        )
+    if not os.access(source, os.X_OK):
+        raise ManifestError(f"{where}: the file is not executable; next: chmod +x {source}")
 
 
 def _near(name: str, names: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound="Plugin")
 T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., object]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,18 @@ class Host(ABC):
             topic: What kind of thing.
             fields: What is to be known of it: numbers, text, and lists and tables of them.
         """
+
+
+def idempotent(method: F) -> F:
+    """Returns a contract's method, marked as one whose second call does no more than the first.
+
+    A plugin may run in a process of its own, which may end while it is called. Such a method is then called once more.
+
+    Args:
+        method: A method of a contract; the outermost decorator is this one.
+    """
+    vars(method)["__idempotent__"] = True
+    return method
 
 
 class Plugin(ABC):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pluginapi.errors import ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class PluginEntry:
         contracts: The contracts that it says it implements; `None` when it does not say.
         capabilities: What it says it can do, beyond its contracts.
         requires: What it requires of its host.
+        program: The executable that it is, in place of a module: a file of the wheel, or a name without a folder;
+            `None` for a plugin in Python.
     """
 
     group: str
@@ -77,6 +82,7 @@ class PluginEntry:
     contracts: tuple[str, ...] | None
     capabilities: tuple[str, ...]
     requires: Requires = Requires()
+    program: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +133,33 @@ class Manifest:
                         None if plugin["contracts"] is None else _texts(plugin["contracts"]),
                         _texts(plugin["capabilities"]),
                         _requires(plugin.get("requires", {})),
+                        _program(plugin),
                     )
                     for plugin in data["plugins"]
                 ),
             )
         except (ValueError, TypeError, KeyError, RecursionError) as exc:
             raise ManifestError(f"the manifest is malformed: {type(exc).__name__}: {exc}") from exc
+
+
+def is_program(text: str) -> bool:
+    """Returns whether a text can be a plugin's `program`.
+
+    That is a path with forward slashes that stays below the wheel's root, or a name without a folder.
+    """
+    is_plain = text.isprintable() and "\\" not in text and ":" not in text  # a colon has a drive before it
+    return is_plain and all(part not in ("", ".", "..") for part in text.split("/"))
+
+
+def _program(plugin: Mapping[str, object]) -> str | None:
+    program = plugin.get("program")
+    if program is None:
+        return None
+    if not is_program(_text(program)):
+        raise ValueError(f"{program!r} is not a program")
+    if not plugin["contracts"]:
+        raise ValueError(f"the program {program!r} has no contracts")
+    return _text(program)
 
 
 def _requires(value: object) -> Requires:

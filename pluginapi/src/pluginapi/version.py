@@ -6,11 +6,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pluginapi.errors import ManifestError
-from pluginapi.manifest import Manifest, Provides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from importlib.metadata import Distribution
+
+    from pluginapi.manifest import Provides
 
 API_VERSION: Final = "1.0.0"
 
@@ -41,8 +42,10 @@ def find_api(package: str) -> tuple[Distribution, Provides]:
     Raises:
         ManifestError: No installed distribution carries that stamp.
     """
-    # Imported here: only those who ask pay for importlib.metadata.
+    # Imported here: only those who ask pay for them.
     from importlib import metadata
+
+    from pluginapi.manifest import Manifest
 
     def candidates() -> Iterator[Distribution]:
         # Nearly every distribution is called as its package is; only then is one file enough.

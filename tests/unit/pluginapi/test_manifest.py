@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pluginapi.manifest import BuiltAgainst, PluginEntry, Provides, Requires
+from pluginapi.manifest import BuiltAgainst, PluginEntry, Provides, Requires, is_program
 from pluginhost import metadata
 
 from pluginapi import Manifest, ManifestError
@@ -13,11 +13,14 @@ from pluginapi import Manifest, ManifestError
 texts = st.lists(st.text()).map(tuple)
 requires = st.builds(Requires, texts, texts, texts, texts)
 plugins = st.builds(PluginEntry, st.text(), st.text(), st.text(), st.none() | texts, texts, requires)
+names = st.from_regex(r"[a-z][a-z0-9._-]*(/[a-z][a-z0-9._-]*)*", fullmatch=True)
+contracts = st.lists(st.text(), min_size=1).map(tuple)
+programs = st.builds(PluginEntry, st.text(), st.text(), st.text(), contracts, texts, requires, names)
 manifests = st.builds(
     Manifest,
     st.none() | st.builds(BuiltAgainst, st.text(), st.text(), st.text(), st.text()),
     st.none() | st.builds(Provides, st.text(), st.text(), texts),
-    st.lists(plugins).map(tuple),
+    st.lists(plugins | programs).map(tuple),
 )
 
 
@@ -40,6 +43,7 @@ def test_the_host_reads_what_pluginapi_writes(manifest: Manifest) -> None:
             None if plugin.contracts is None else [*plugin.contracts],
             [*plugin.capabilities],
             {key: [*texts] for key in metadata.REQUIRES if (texts := getattr(plugin.requires, key))},
+            plugin.program or "",
         )
 
 
@@ -65,7 +69,8 @@ def plugin_json(**facts: object) -> str:
 def test_what_a_manifest_does_not_say_it_does_not_require(facts: dict[str, object], expected: Requires) -> None:
     [plugin] = Manifest.from_json(plugin_json(**facts)).plugins
     assert plugin.requires == expected
-    [(*_, read)] = metadata.parse_manifest(plugin_json(**facts).encode()).plugins.values()
+    [(*_, read, program)] = metadata.parse_manifest(plugin_json(**facts).encode()).plugins.values()
+    assert (plugin.program, program) == (None, "")
     assert read == {key: [*texts] for key in metadata.REQUIRES if (texts := getattr(expected, key))}
 
 
@@ -76,6 +81,51 @@ def test_requirements_of_another_shape_are_refused_by_both_readers(requires: obj
     with pytest.raises(ManifestError, match="malformed: TypeError"):
         Manifest.from_json(plugin_json(requires=requires))
     assert metadata.parse_manifest(plugin_json(requires=requires).encode()).malformed.startswith("TypeError: ")
+
+
+@pytest.mark.parametrize("program", ["greeter", "pluginhost_gopher/greeter", "a/b/c d/größe", "a..b/.c"])
+def test_a_program_is_a_file_of_the_wheel_or_a_name(program: str) -> None:
+    text = plugin_json(program=program, contracts=["Greeter"])
+    [plugin] = Manifest.from_json(text).plugins
+    [(*_, read)] = metadata.parse_manifest(text.encode()).plugins.values()
+    assert plugin.program == read == program
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        *(({"program": value}, "TypeError") for value in (7, ["greeter"], True)),
+        *(
+            ({"program": value}, "ValueError")
+            for value in (
+                "",
+                "/bin/sh",
+                "..",
+                "../greeter",
+                "a/../../b",
+                "a//b",
+                "a/",
+                "./a",
+                "a\\b",
+                "C:/b",
+                "a\nb",
+                "\0",
+            )
+        ),
+        *(({"contracts": value}, "ValueError") for value in (None, [])),
+    ],
+)
+def test_a_program_of_another_shape_is_refused_by_both_readers(facts: dict[str, object], kind: str) -> None:
+    """It would lead out of the distribution; and nothing but its contracts says what it serves."""
+    text = plugin_json(**{"program": "greeter", "contracts": ["Greeter"]} | facts)
+    with pytest.raises(ManifestError, match=f"malformed: {kind}"):
+        Manifest.from_json(text)
+    assert metadata.parse_manifest(text.encode()).malformed.startswith(f"{kind}: ")
+
+
+@given(st.text())
+def test_both_readers_agree_upon_what_a_program_is(text: str) -> None:
+    assert is_program(text) == metadata.is_program(text)
 
 
 json_values = st.recursive(
