@@ -131,10 +131,7 @@ class Child(Generic[A]):
 
     def status(self) -> str:
         """Returns how the process ended, in words."""
-        if self.code is not None and self.code < 0:
-            with contextlib.suppress(ValueError):
-                return f"the signal {signal.Signals(-self.code).name}"
-        return f"exit status {self.code}"
+        return status(self.code)
 
     def _listen(self, stream: IO[bytes]) -> None:
         """Keeps the lines that carry the nonce; what else is written there is nobody's word."""
@@ -155,6 +152,18 @@ class Child(Generic[A]):
         while data := stream.read1(_READ_SIZE):  # type: ignore[attr-defined]
             self._stderr += data
             del self._stderr[: -self._limit]
+
+
+def status(code: int | None) -> str:
+    """Returns how a process ended, in words.
+
+    Args:
+        code: As `subprocess` has it: below 0 it is a signal's number.
+    """
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return f"the signal {signal.Signals(-code).name}"
+    return f"exit status {code}"
 
 
 def last_words(stderr: bytes) -> str:

@@ -297,6 +297,9 @@ class Containment:
     def _fail(self, error: BaseException) -> None:
         if self._late and self._is_late():
             return  # counted when it became late
+        if isinstance(error, PluginCallError) and error.finding.code == "channel-lost":
+            self._tally.fail()  # its process has ended: who looks after that has a measure of its own
+            return
         number = self._settings.breaker_failures
         reason = self._reason(error)
         self._breaker.fail(f"{number} of them failed in a row, the last: {reason}" if number > 1 else reason)

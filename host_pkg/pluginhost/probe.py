@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import secrets
-import sys
 import time
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -13,6 +12,7 @@ import msgspec
 from pluginhost import verdicts
 from pluginhost.child import Answer, Child, last_words
 from pluginhost.errors import Finding, PluginProbeError
+from pluginhost.index import path_with
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -63,7 +63,7 @@ class Report:
 
 
 def verdict(
-    candidate: Candidate, made_of: bytes | None, api: str | None, contracts: Collection[str], *, seconds: float
+    candidate: Candidate, made_of: str, api: str | None, contracts: Collection[str], *, seconds: float
 ) -> list[Finding]:
     """Returns what speaks against a plugin, or is told of it, after a first load; it is remembered.
 
@@ -114,7 +114,7 @@ def first_load(
     started = time.monotonic()
     of = candidate.distribution
     job: Job = {
-        "path": [entry for entry in sys.path if type(entry) is str],
+        "path": path_with(of.origin),
         "nonce": secrets.token_hex(16),
         "entry": (candidate.group, candidate.name, candidate.value),
         "distribution": (of.name, of.version, of.origin, of.info),

@@ -23,7 +23,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from pluginhost import identity, loading
+from pluginhost import identity, loading, reimport
 from pluginhost.errors import Finding, PluginLoadError, describe
 from pluginhost.interrupts import told_apart
 from pluginhost.parent import Parent
@@ -68,6 +68,11 @@ except ImportError:  # Windows has no limits of this kind
 MEMORY: Final = 4 << 30
 """Bytes of memory that a first load may write to; what is only reserved does not count."""
 
+_COUNTED_SECONDS: Final = 0.5
+"""How long threads that were started are waited for, so that they are counted."""
+
+_BEGIN_THREAD: Final = _thread.start_new_thread
+
 _FORKS = {"os.fork", "os.forkpty"}
 _HABITS = {
     "socket.__new__": "opens-sockets",
@@ -89,6 +94,7 @@ def main(job: Job) -> NoReturn:
     faulthandler.dump_traceback_later(job["seconds"], file=answer.stderr)
     contracts = identity.import_contracts(job["api"])
     version = identity.api_version(job["api"])
+    reimport.by_content(candidate.module.partition(".")[0])  # it may just have been installed
     answer.send(reached="registered")
     watch = _Watch(candidate, answer)
     reached, missing = "registered", ""
@@ -165,10 +171,11 @@ class _Watch:
         self._exits = atexit._ncallbacks()
         self._threads = set(threading.enumerate())
         self._count = _thread._count()
-        self._has_begun_threads = False
+        self._started = 0
         self._descriptors = dict(_descriptors())
         sys.addaudithook(self._heard)
         if sys.version_info < (3, 12):  # there it raises no audit event
+            _thread.start_new_thread = _start_new_thread
             threading._start_new_thread = _start_new_thread  # type: ignore[attr-defined]
 
     def _heard(self, event: str, args: tuple[Any, ...]) -> None:
@@ -184,7 +191,7 @@ class _Watch:
         elif event == loading.IMPORTED:
             self._answer.send(reached="imported")
         elif (habit := _HABITS.get(event)) and not self.is_over:
-            self._has_begun_threads |= habit == "starts-threads"
+            self._started += habit == "starts-threads"
             if len(self.habits) < _MOST_HABITS:
                 self._note(habit, args)
 
@@ -223,8 +230,10 @@ class _Watch:
         gone = [str(number) for number, what in self._descriptors.items() if now.get(number) != what]
         if gone:
             yield _finding("process-unsafe", of, f"closed or replaced the descriptors {', '.join(gone)}", author)
-        if self._has_begun_threads:
-            time.sleep(0.002)  # a thread is counted once it runs
+        # A thread is counted once it runs, which may be a while after its start; one that has ended never is again.
+        until = time.monotonic() + _COUNTED_SECONDS
+        while _thread._count() - self._count < self._started and time.monotonic() < until:
+            time.sleep(0.002)
         begun = []
         if more := _thread._count() - self._count:
             names = [_shown(thread) for thread in threading.enumerate() if thread not in self._threads]
@@ -242,7 +251,7 @@ class _Watch:
 def _start_new_thread(*args: Any) -> int:
     """Starts a thread, with the audit event that Python raises from 3.12 on."""
     sys.audit("_thread.start_new_thread", *args)
-    return _thread.start_new_thread(*args)
+    return _BEGIN_THREAD(*args)
 
 
 def _is_woken() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import queue
 import sys
 import threading
@@ -12,6 +11,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
+from pluginhost import forks
 from pluginhost.exits import module_of
 from pluginhost.watched import HostThread
 
@@ -48,7 +48,6 @@ class Watchdog:
         self._thread: HostThread | None = None
         self._is_closed = False
         self._wakes = math.inf
-        self._knows_of_forks = False
 
     def watch(self, watched: Watched, due: float) -> Callable[[], None]:
         """Has something watched from now on, and returns what ends it.
@@ -72,12 +71,21 @@ class Watchdog:
                 self._bell.put(None)
         return end
 
-    def close(self) -> None:
-        """Watches nothing any more."""
+    def close(self, seconds: float) -> None:
+        """Watches nothing any more, and returns once the thread has ended.
+
+        One that wakes while the interpreter is taken down reads what is no longer there: the process would crash.
+
+        Args:
+            seconds: How long to wait for the thread, which may be telling somebody what is late.
+        """
         with self._lock:
             self._is_closed = True
             self._watched.clear()
+            thread = self._thread
         self._bell.put(None)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
 
     @contextlib.contextmanager
     def stage(self, seconds: float, late: Callable[[int], None]) -> Iterator[Callable[[], float]]:
@@ -104,9 +112,7 @@ class Watchdog:
         # A SimpleQueue's `put` takes no lock. An Event's `set` does, which a thread may hold for ever that was killed
         # at the interpreter's end, where what is left is collected, and this is called.
         own = weakref.ref(self, lambda _: bell.put(None))
-        if not self._knows_of_forks:
-            self._knows_of_forks = True
-            _at_fork(own)
+        forks.tell(self)
         self._wakes = math.inf
         self._thread = HostThread(target=_run, args=(own, bell), name="pluginhost watchdog", daemon=True)
         try:
@@ -139,7 +145,7 @@ class Watchdog:
             self._thread = None
             return True
 
-    def _forked(self) -> None:
+    def forked(self) -> None:
         self._lock, self._bell, self._thread = threading.Lock(), queue.SimpleQueue(), None
         for each in self._watched:
             each.forked()
@@ -164,17 +170,6 @@ class _Stage:
 
     def forked(self) -> None:
         self._due = math.inf if self._thread != threading.get_ident() else self._due
-
-
-def _at_fork(own: weakref.ref[Watchdog]) -> None:
-    """Has a watchdog begin anew in each child of fork: threads are not taken along."""
-
-    def forked() -> None:
-        if (watchdog := own()) is not None:
-            watchdog._forked()
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=forked)
 
 
 def _run(own: weakref.ref[Watchdog], bell: queue.SimpleQueue[None]) -> None:

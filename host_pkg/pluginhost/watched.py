@@ -12,6 +12,7 @@ import atexit
 import builtins
 import faulthandler
 import gc
+import operator
 import os
 import signal
 import sys
@@ -334,8 +335,9 @@ class Functions:
         """Yields what an owner names otherwise later: the owner's name, the owner, the name, and what it was."""
         for name, (owner, names) in self.names.items():
             _, now = after.names.get(name, (owner, {}))
+            if _are_held(names, now):
+                continue
             for key, value in names.items():
-                # The loop goes over thousands of names: what is dearer is asked of those few that are others.
                 if now.get(key, self) is not value and _is_function(value) and key not in _NOT_FUNCTIONS:
                     if key not in now and _is_taken_over(key):
                         continue
@@ -343,9 +345,15 @@ class Functions:
 
     def replaced_in(self, after: Functions) -> list[str]:
         """Returns the names of those that are others later, or have another code."""
+        is_recoded = not _are_held(self.codes, after.codes)
         recoded = (function for function, code in self.codes.items() if after.codes.get(function, code) is not code)
-        names = [f"{function.__module__}.{function.__qualname__}" for function in recoded]
+        names = [f"{function.__module__}.{function.__qualname__}" for function in recoded] if is_recoded else []
         return names + [f"{name}.{key}" for name, _, key, _ in self.changed_in(after)]
+
+
+def _are_held(before: dict[Any, Any], after: dict[Any, Any]) -> bool:
+    """Returns whether each value is the same object still, without a step of Python's for each of thousands."""
+    return all(map(operator.is_, before.values(), map(after.get, before)))
 
 
 def _is_taken_over(name: str) -> bool:
