@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+from pluginhost.isolation.channel import Channel
+from pluginhost.isolation.children import Pulse
+from pluginhost.isolation.lines import Line
+
+
+class Dying:
+    """A child, as far as its pulse knows it."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.killed: list[str] = []
+
+    def kill(self, why: str) -> None:
+        self.killed.append(why)
+
+
+def pulse_of(child: Any) -> tuple[Pulse, socket.socket]:
+    ours, theirs = socket.socketpair()
+    return Pulse(child, Channel(Line(ours), None, "the child"), lambda silent: None), theirs
+
+
+def test_a_death_that_is_seen_first_by_the_pulse_is_left_to_tell_itself() -> None:
+    child = Dying()
+    pulse, theirs = pulse_of(child)
+    theirs.close()
+    assert pulse.look(1.0) < 10.0
+    child.ended.set()
+    assert pulse.look(2.0) == float("inf")
+    assert child.killed == []
+
+
+def test_a_child_that_closes_its_pulse_and_lives_on_is_killed() -> None:
+    child = Dying()
+    pulse, theirs = pulse_of(child)
+    theirs.close()
+    pulse.look(1.0)
+    assert pulse.look(2.0) == float("inf")
+    assert child.killed == ["it closed a channel and lived on"]
+
+
+def test_a_child_that_answers_a_ping_with_something_else_is_killed() -> None:
+    child = Dying()
+    pulse, theirs = pulse_of(child)
+    with theirs:
+        pulse.look(1.0)
+        theirs.sendall(b"\xff" * 16)
+        pulse.look(2.0)
+    assert child.killed == ["what it answered to a ping was no sign of life"]
