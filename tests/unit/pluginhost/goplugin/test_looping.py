@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import CancelledError
+
+import pytest
+from pluginhost.goplugin.looping import LoopThread
+
+SECONDS = 20
+
+
+async def _answer(value: int) -> int:
+    if value < 0:
+        raise ValueError(value)
+    return value
+
+
+def test_it_begins_with_the_first_coroutine_and_ends_when_it_is_closed() -> None:
+    before = threading.active_count()
+    loop = LoopThread()
+    assert threading.active_count() == before
+    assert loop.run(_answer(1)) == 1
+    with pytest.raises(ValueError, match="-1"):
+        loop.run(_answer(-1))
+    assert threading.active_count() == before + 1
+    assert not loop.is_here
+    loop.close()
+    loop.close()
+    assert threading.active_count() == before
+
+
+def test_nobody_waits_for_a_loop_that_has_ended() -> None:
+    loop = LoopThread()
+    waiting = loop.begin(asyncio.sleep(1000))
+    loop.close()
+    for ask in (lambda: waiting.result(SECONDS), lambda: loop.run(_answer(1)), lambda: loop.begin(_answer(1))):
+        with pytest.raises(CancelledError):
+            ask()
+
+
+def test_a_copy_of_the_process_has_none_of_it() -> None:
+    loop = LoopThread()
+    loop.forked()
+    assert loop.is_closed
+    with pytest.raises(CancelledError):
+        loop.run(_answer(1))
+
+
+def test_one_that_was_never_used_is_closed() -> None:
+    LoopThread().close()
