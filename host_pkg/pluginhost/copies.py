@@ -94,7 +94,7 @@ def check_vendored(
 
 
 class Owners:
-    """Which distributions list the files of the candidates' modules.
+    """Which distributions list the files of the candidates' modules, and their programs.
 
     Attributes:
         by_file: The distributions by the path of each file.
@@ -104,7 +104,7 @@ class Owners:
     __slots__ = ("by_file", "shared")
 
     def __init__(self, candidates: Iterable[Candidate]) -> None:
-        files = {file for candidate in candidates for file in _starts(candidate.module)}
+        files = {file for candidate in candidates for file in _own_files(candidate)}
         self.by_file: dict[str, list[Distribution]] = {}
         for distribution in {id(candidate.distribution): candidate.distribution for candidate in candidates}.values():
             for path, _ in _files(distribution):
@@ -136,25 +136,33 @@ def check_module(
     if of and not (_owns(distribution, candidate.module) and (distribution.info == api.info or _is_host(distribution))):
         yield _foreign_module(candidate, "module-shadows", f"which is {of}'s")
         return
-    starts = _starts(candidate.module)
-    for file in (*starts, *(file for file in owned.shared if file not in starts)):
-        listing = owned.by_file.get(file, [])
-        own = file in starts
-        others = [other for other in listing if other is not distribution]
-        if not others or not (own or len(others) < len(listing)):
-            continue
-        # Whoever was installed last wrote the file: it is his whose RECORD has its hash.
-        if not _is_intact(distribution, file) or (own and any(_is_intact(other, file) for other in others)):
-            what = f"whose {file} {' and '.join(map(str, others))} brings too" if own else ""
-            what = what or f"and lists {file}, which is {' and '.join(map(str, others))}'s"
-            yield _foreign_module(candidate, "module-foreign", what)
-            return
-    listed = distribution.facts and distribution.facts.files is not None and not distribution.facts.editable
+    if what := _brought_by_others(candidate, owned):
+        yield _foreign_module(candidate, "module-foreign", what)
+        return
     # What is nowhere fails when it is imported, and says so then.
-    if listed and not _owns(distribution, candidate.module):
+    if _is_listed(distribution) and not _owns(distribution, candidate.module):
         discovery.sign_module(candidate.module)
         if any(places(candidate.module, discovery.path)):
             yield _foreign_module(candidate, "module-foreign", "which is not among its files")
+
+
+def check_program(candidate: Candidate, owned: Owners) -> Iterator[Finding]:
+    """Yields a finding when the program of a candidate is a file, and not its distribution's own.
+
+    Args:
+        candidate: The plugin, which is a program.
+        owned: Who lists which file.
+    """
+    distribution, program = candidate.distribution, candidate.program
+    if what := _brought_by_others(candidate, owned):
+        yield _foreign_module(candidate, "module-foreign", what)
+    elif "/" in program and _is_listed(distribution) and program not in dict(_files(distribution)):
+        yield Finding(
+            "program-missing",
+            f"{distribution} registers {candidate.name!a} as the program {program!r}, which is not among its files",
+            f"its author adds it to the wheel; until then: pip uninstall {distribution.name}",
+            f"{distribution.origin}/{program}",
+        )
 
 
 def check_native(distribution: Distribution) -> Iterator[Finding]:
@@ -268,6 +276,35 @@ def _is_intact(distribution: Distribution, path: str) -> bool:
     return listed == "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
+def _own_files(candidate: Candidate) -> tuple[str, ...]:
+    """Returns the files with which a candidate's code begins."""
+    if candidate.program:
+        return (candidate.program,) if "/" in candidate.program else ()
+    return _starts(candidate.module)
+
+
+def _brought_by_others(candidate: Candidate, owned: Owners) -> str:
+    """Returns which of a candidate's files are not its distribution's any more, and whose they are; else nothing."""
+    distribution, starts = candidate.distribution, _own_files(candidate)
+    for file in (*starts, *(file for file in owned.shared if file not in starts)):
+        listing = owned.by_file.get(file, [])
+        own = file in starts
+        others = [other for other in listing if other is not distribution]
+        if not others or not (own or len(others) < len(listing)):
+            continue
+        # Whoever was installed last wrote the file: it is his whose RECORD has its hash.
+        if not _is_intact(distribution, file) or (own and any(_is_intact(other, file) for other in others)):
+            of = " and ".join(map(str, others))
+            return f"whose {file} {of} brings too" if own else f"and lists {file}, which is {of}'s"
+    return ""
+
+
+def _is_listed(distribution: Distribution) -> bool:
+    """Returns whether a distribution's RECORD tells of all its files."""
+    facts = distribution.facts
+    return bool(facts and facts.files is not None and not facts.editable)
+
+
 def _owns(distribution: Distribution, module: str) -> bool:
     path, starts = module.replace(".", "/"), _starts(module)
     return any(
@@ -281,9 +318,10 @@ def _files(distribution: Distribution) -> Iterable[tuple[str, str]]:
 
 
 def _foreign_module(candidate: Candidate, code: str, what: str) -> Finding:
+    kind, where = ("program", candidate.program) if candidate.program else ("module", candidate.module)
     return Finding(
         code,
-        f"{candidate.distribution} registers {candidate.name!a} in the module {candidate.module!r}, {what}",
-        f"its author names a module of its own; until then: pip uninstall {candidate.distribution.name}",
+        f"{candidate.distribution} registers {candidate.name!a} in the {kind} {where!r}, {what}",
+        f"its author names a {kind} of its own; until then: pip uninstall {candidate.distribution.name}",
         f"{candidate.distribution.info}/entry_points.txt",
     )

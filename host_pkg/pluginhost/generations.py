@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pluginhost.settings import PluginSettings
     from pluginhost.stubs import Calls, StubClass
 
+_FIRST_POLL_SECONDS: Final = 0.0005
 _POLL_SECONDS: Final = 0.01
 
 
@@ -46,12 +47,14 @@ class Generation:
         host: What its `init` receives.
         settings: What is set for the plugin.
         containment: What it is held to.
+        kept: Its copy in the store; empty when there is none.
+        made_of: What its distribution is made of; empty when that is not known.
         threads: The threads that were begun while it started or shut down; also daemons, whose pool the end waits for.
     """
 
     __slots__ = (
-        "_calls", "_limit", "_telemetry", "blame", "containment", "host", "loaded", "name", "settings", "text",
-        "threads",
+        "_calls", "_limit", "_telemetry", "blame", "containment", "host", "kept", "loaded", "made_of", "name",
+        "settings", "text", "threads",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +68,7 @@ class Generation:
         self.containment = containment
         self.threads: list[threading.Thread] = []
         self.text = text
+        self.kept = self.made_of = ""
         self._limit: Limit | None = None
         self._telemetry = Telemetry(host.about) if telemetry.is_used() else None
         self._calls: dict[StubClass, Calls] = {}
@@ -122,10 +126,15 @@ class Generation:
 
     def drain(self, seconds: float) -> int:
         """Waits until no call is inside, and returns how many still are at the deadline."""
-        deadline = time.monotonic() + seconds
-        while (inside := sum(len(calls.inside) for calls in self._calls.values())) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
+        deadline, pause = time.monotonic() + seconds, _FIRST_POLL_SECONDS
+        while (inside := sum(len(calls.inside) for calls in self.all_calls())) and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL_SECONDS)
         return inside
+
+    def all_calls(self) -> list[Calls]:
+        """Returns where the calls of all its stubs go."""
+        return list(self._calls.values())
 
     def end(self, seconds: float) -> tuple[list[Finding], PluginHostError | None]:
         """Waits for the calls that are inside, calls `shutdown`, and takes back what the plugin was given.
@@ -256,9 +265,7 @@ class Generation:
         return self._finding(f"{name}-failed", f"{name} returned a {identity.class_name(returned)}", hint)
 
     def _find_limit(self) -> Limit | None:
-        classes = map(identity.defined_by, identity.real_mro(self.loaded.plugin))
-        concurrency = next(names["concurrency"] for names in classes if "concurrency" in names)
-        concurrency = self.settings.concurrency or concurrency
+        concurrency = self.settings.concurrency or identity.stated(self.loaded.plugin, "concurrency")
         if concurrency is None:
             return None
         if type(concurrency) is not int or concurrency < 1:

@@ -1,7 +1,7 @@
-"""Who still holds a class after its plugin was unloaded.
+"""Who still holds a class, or a module's names, after its plugin was unloaded or replaced.
 
-The way is walked outward, from the class to what refers to it, until it comes to something that a person knows by name.
-Nothing of the plugin runs meanwhile: what its objects say of themselves is not asked for.
+The way is walked outward, from what is held to what refers to it, until it comes to something that a person knows by
+name. Nothing of the plugin runs meanwhile: what its objects say of themselves is not asked for.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import sys
 import threading
 import time
 import types
+import typing
+from contextvars import Context
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, Final
 
+from pluginhost.callbacks import known, name_of
 from pluginhost.errors import escape
 from pluginhost.identity import defined_by, real_mro
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
 _DEPTH: Final = 12
 _OF_A_TYPE: Final = 40
@@ -33,12 +37,26 @@ _OPTIMIZED: Final = 0x01
 _MARK: Final = object()
 """What holds it is of this search."""
 
-_NAME: Final = type.__dict__["__name__"]
-_MODULE: Final = type.__dict__["__module__"]  # each past what a metaclass may say
 _SPACE: Final = vars(types.ModuleType)["__dict__"]
 _DESCRIPTORS: Final = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _SHOWN: Final = (BaseException, types.TracebackType, types.CellType)
 """Types of Python's own whose computed attributes may be read."""
+
+
+def clear_caches() -> None:
+    """Has Python forget which annotations it made.
+
+    It gives the same `Optional["A"]` to whoever writes that. It holds the class `A` for whom it was first looked up: a
+    module that is imported anew afterwards would hold the old class, and have it for its own.
+    """
+    for clear in vars(typing).get("_cleanups", ()):
+        clear()
+
+
+def collect() -> None:
+    """Collects the garbage, and what Python's own caches alone hold."""
+    clear_caches()
+    gc.collect()
 
 
 def is_gone(reference: weakref.ref[Any]) -> bool:
@@ -46,36 +64,52 @@ def is_gone(reference: weakref.ref[Any]) -> bool:
     for _ in range(3):  # a finalizer may bring something back for one turn
         if reference() is None:
             return True
-        gc.collect()
+        collect()
     return reference() is None
 
 
-def holders(cls: type, limit: int = 5) -> list[str]:
-    """Returns who holds a class or an instance of it, in words; nothing if nobody can be found.
+def holders(
+    references: Sequence[weakref.ref[Any]], threads: Sequence[weakref.ref[threading.Thread]] = (), limit: int = 5
+) -> list[str]:
+    """Returns who holds what is left of a plugin, in words; nothing if nobody can be found.
 
-    What the caller's own variables refer to directly does not count. Variables of other functions that run do.
+    What the caller's own variables refer to directly does not count. Variables of other functions that run do. The
+    caller has had the garbage collected.
 
     Args:
-        cls: The class.
+        references: Classes, each of which is held by an instance, too; and specs of modules, with which a module's
+            names are told from those of the same module imported anew.
+        threads: Those that run on, and are told whatever they do.
         limit: How many to tell at most.
     """
     try:
-        gc.collect()
-        return _Search(cls).told(limit)
+        return _Search(references, threads).told(limit)
     except Exception as exc:  # only a diagnosis, of objects that may be in any state
-        return [f"what holds it could not be found: {_name_of(type(exc))}"]
+        return [f"what holds it could not be found: {name_of(type(exc))}"]
 
 
 class _Search:
     """The objects that were come to, each with the one that it refers to."""
 
-    __slots__ = ("_ends", "_held", "_modules", "_objects", "_root", "_until")
+    __slots__ = ("_ends", "_held", "_known", "_modules", "_names", "_objects", "_roots", "_threads", "_until")
 
-    def __init__(self, cls: type) -> None:
-        self._root = id(cls)
-        self._objects: dict[int, Any] = {id(_MARK): _MARK, id(cls): cls}
+    def __init__(self, references: Sequence[weakref.ref[Any]], threads: Sequence[weakref.ref[Any]]) -> None:
+        roots = [_MARK, *(root for reference in references if (root := reference()) is not None)]
+        specs = [_MARK, *(root for root in roots if issubclass(type(root), ModuleSpec))]
+        if len(specs) > 1:
+            is_of = frozenset(map(id, specs[1:]))
+            found = gc.get_referrers(*specs)
+            roots += [each for each in found if type(each) is dict and id(dict.get(each, "__spec__")) in is_of]
+        self._objects: dict[int, Any] = {id(each): each for each in roots}
+        self._roots = set(self._objects) - {id(_MARK)}
+        if (listed := vars(threading).get("_active")) is not None:
+            self._objects[id(listed)] = listed  # no way leads on from there: what runs is told with its place
         self._held: dict[int, int] = {}
         self._ends: list[int] = []  # referred to by nothing that Python shows
+        self._threads = {(_dict_of(thread()) or {}).get("_ident") for thread in threads}
+        called = list(known())
+        self._known = [_MARK, *(each for _, each in called)]
+        self._names = {id(each): name for name, each in called}
         self._modules = {
             id(_SPACE.__get__(module)): name
             for name, module in list(sys.modules.items())
@@ -84,46 +118,69 @@ class _Search:
         self._until = time.monotonic() + _SECONDS
 
     def told(self, limit: int) -> list[str]:
-        """Returns what holds the class: what runs in it, then what is nearest."""
-        told = dict.fromkeys(self._running())
+        """Returns what holds what is left: what runs in it, then what is nearest."""
+        running = dict(self._running())
+        told = dict.fromkeys(running.values())
         told.update(dict.fromkeys(self._named(limit)))
-        told.update(dict.fromkeys(self._variables()))
+        told.update(dict.fromkeys(self._variables(running)))
         if not told:
-            told.update(dict.fromkeys(self._chain(end) for end in self._ends if end != self._root))
+            told.update(dict.fromkeys(self._chain(end) for end in self._ends if end not in self._roots))
         return [escape(text, limit=_LENGTH) for text in list(told)[:limit]]
 
     def _named(self, limit: int) -> list[str]:
-        """Returns the ways to the class from a module of this process."""
-        told: dict[str, None] = {}
-        nearest = [self._objects[self._root]]
+        """Returns the ways from what a person knows by name: a module of this process, or what Python calls."""
+        told = {self._names[root]: None for root in self._roots & self._names.keys()}
+        nearest = [_MARK, *_some([self._objects[root] for root in self._roots])]
         for _ in range(_DEPTH):
-            outward: list[Any] = []
-            holds: dict[int, int] = {}
-            for found, held in self._referrers(nearest):
-                if id(found) in self._modules:
-                    for each in held[:limit]:  # no generator: its closure would hold what is looked for
-                        told[self._path(found, each)] = None
-                elif id(found) not in self._objects:
-                    outward.append(found)
-                    holds[id(found)] = held[0]
-            nearest = _some(outward)
-            for found in nearest:
-                self._objects[id(found)] = found
-                self._held[id(found)] = holds[id(found)]
+            nearest = self._outward(nearest, told, limit)
             if not nearest or len(told) >= limit or time.monotonic() > self._until:
                 return list(told)
         self._ends += map(id, nearest)
         return list(told)
 
+    def _outward(self, nearest: list[Any], told: dict[str, None], limit: int) -> list[Any]:
+        """Returns some of what refers to these and was not come to before; what has a name is told."""
+        referrers = self._referrers(nearest)
+        spaces = self._spaces(referrers)
+        for held, space in list(spaces.items())[:limit]:
+            told[self._path(space, held)] = None
+        outward: list[Any] = []
+        holds: dict[int, int] = {}
+        for found, held_by_it in referrers:
+            # Who else holds what has a name by now knows it by another, as all loggers do the root logger.
+            rest = [held for held in held_by_it if held not in spaces or held in self._roots]
+            if not rest or id(found) in self._modules:
+                continue
+            if id(found) in self._names:
+                told[self._names[id(found)]] = None
+            if id(found) not in self._objects:
+                outward.append(found)
+                holds[id(found)] = rest[0]
+        outward = _some(outward)
+        for found in outward:
+            self._objects[id(found)] = found
+            self._held[id(found)] = holds[id(found)]
+            if type(found) is Context:
+                told.update(dict.fromkeys(self._context(found)))
+        return outward
+
+    def _spaces(self, referrers: list[tuple[Any, list[int]]]) -> dict[int, Any]:
+        """Returns what a module of this process names, with its namespace; of several, one that is not private."""
+        spaces: dict[int, Any] = {}
+        for found, held_by_it in sorted(referrers, key=lambda each: self._modules.get(id(each[0]), "_")[:1] == "_"):
+            for held in held_by_it if id(found) in self._modules else ():
+                spaces.setdefault(held, found)
+        return spaces
+
     def _referrers(self, nearest: list[Any]) -> list[tuple[Any, list[int]]]:
         """Returns what refers to these, with those that it refers to."""
-        ids = set(map(id, nearest))
+        ids = set(map(id, nearest)) - {id(_MARK)}
         seen: set[int] = set()
         referrers = []
         for found in gc.get_referrers(_MARK, *nearest):
             referents = gc.get_referents(found)
             # By identity: a plugin's object may be equal to anything.
-            if found is nearest or any(each is _MARK for each in referents):
+            if found is nearest or any(each is _MARK for each in referents) or _is_own(found):
                 continue  # of this search
             held = [id(each) for each in referents if id(each) in ids]
             if held:
@@ -132,48 +189,70 @@ class _Search:
         self._ends += ids - seen
         return referrers
 
-    def _running(self) -> Iterator[str]:
-        """Yields the functions of the class, and of its module if that is gone, in which a thread is."""
-        functions = [_function(part) for part in defined_by(self._objects[self._root]).values()]
+    def _running(self) -> Iterator[tuple[int, str]]:
+        """Yields each thread that is in a function of what is left, or is told in any case; with where it is."""
+        functions = [_function(part) for cls in self._classes() for part in defined_by(cls).values()]
         codes = {id(function.__code__) for function in functions if function}
-        spaces = {id(function.__globals__) for function in functions if function} - self._modules.keys()
-        for thread, frame in _frames():
-            if id(frame.f_code) in codes or id(frame.f_globals) in spaces:
-                yield _where(thread, frame)
+        spaces = {id(function.__globals__) for function in functions if function} - self._modules.keys() | self._roots
+        for thread, stack in _stacks():
+            own = [frame for frame in stack if id(frame.f_code) in codes or id(frame.f_globals) in spaces]
+            if own or thread in self._threads:
+                yield thread, _where(thread, (own or stack)[0])
 
-    def _variables(self) -> Iterator[str]:
-        """Yields the functions that run and have a variable which is on a way to the class."""
+    def _classes(self) -> list[type]:
+        return [self._objects[root] for root in self._roots if issubclass(type(self._objects[root]), type)]
+
+    def _variables(self, running: Collection[int]) -> Iterator[str]:
+        """Yields the functions that run and have a variable which is on a way to what is left.
+
+        Args:
+            running: Threads that are told already.
+        """
         here = threading.get_ident()
-        for thread, frame in _frames():
-            if frame.f_globals is globals() or not frame.f_code.co_flags & _OPTIMIZED:
-                continue
-            for name, value in _locals(frame):
-                if id(value) in self._objects and not (id(value) == self._root and thread == here):
-                    yield f"variable {name} of the {_where(thread, frame)}"
+        for thread, stack in _stacks():
+            for frame in stack if thread not in running else ():
+                if not frame.f_code.co_flags & _OPTIMIZED:
+                    continue
+                for name, value in _locals(frame):
+                    if id(value) in self._objects and not (id(value) in self._roots and thread == here):
+                        yield f"variable {name} of the {_where(thread, frame)}"
+
+    def _context(self, context: Context) -> list[str]:
+        """Returns the context variables on a way to what is left."""
+        names = [variable.name for variable, value in context.items() if id(value) in self._objects]
+        return [f"the context variable {name}" for name in names]
 
     def _path(self, space: Any, at: int) -> str:
-        """Returns the way from a module's namespace to the class, as one would write it."""
+        """Returns the way from a module's namespace to what is left, as one would write it."""
         before, holder, steps = None, space, ""
         while True:
             with contextlib.suppress(Exception):  # it may change meanwhile, in another thread
                 steps += _step(before, holder, self._objects[at])
-            if at == self._root:
-                return f"module {self._modules[id(space)]}, attribute {steps.removeprefix('.')}"
+            if at in self._roots:
+                steps = (
+                    steps.removeprefix(".").removesuffix(".__globals__").removesuffix(".__func__")
+                )  # a function says enough
+                return f"module {self._modules[id(space)]}, attribute {steps}"
             before, holder, at = holder, self._objects[at], self._held[at]
 
     def _chain(self, at: int) -> str:
         kinds = []
-        while at != self._root:
+        while at not in self._roots:
             kinds.append(_kind(self._objects[at]))
             at = self._held[at]
         return " held by ".join(reversed(kinds))
+
+
+def _is_own(found: Any) -> bool:
+    return type(found) is types.FrameType and found.f_globals is globals()
 
 
 def _some(found: list[Any]) -> list[Any]:
     """Returns some objects of each type; else many instances would hide what else there is."""
     counts: dict[type, int] = {}
     chosen = []
-    for each in found:
+    # A function of a module with many is held by that alone; one that is registered somewhere is by one more.
+    for each in sorted(found, key=sys.getrefcount, reverse=True):
         counts[type(each)] = counts.get(type(each), 0) + 1
         if counts[type(each)] <= _OF_A_TYPE:
             chosen.append(each)
@@ -243,12 +322,18 @@ def _function(part: Any) -> types.FunctionType | None:
     return part if type(part) is types.FunctionType else None
 
 
-def _frames() -> Iterator[tuple[int, types.FrameType]]:
-    for thread, innermost in sys._current_frames().items():
-        frame: types.FrameType | None = innermost
-        while frame is not None:
-            yield thread, frame
+def _stacks() -> list[tuple[int, list[types.FrameType]]]:
+    """Returns each thread that runs, with what it is in, the innermost first, but for this search."""
+    stacks = []
+    frame: types.FrameType | None
+    for thread, frame in sys._current_frames().items():
+        stack = []
+        while frame is not None:  # and so no variable here is left with a frame of this module, which would hold itself
+            if frame.f_globals is not globals():
+                stack.append(frame)
             frame = frame.f_back
+        stacks.append((thread, stack))
+    return stacks
 
 
 def _locals(frame: types.FrameType) -> list[tuple[str, Any]]:
@@ -279,10 +364,5 @@ def _key(key: Any) -> str:
 def _kind(of: Any) -> str:
     """Returns what an object is, in a few words."""
     if type(of) is types.FunctionType:
-        return f"the function {of.__code__.co_qualname}"
-    return f"the class {_name_of(of)}" if issubclass(type(of), type) else f"a {_name_of(type(of))}"
-
-
-def _name_of(cls: type) -> str:
-    module, name = _MODULE.__get__(cls), _NAME.__get__(cls)
-    return f"{module}.{name}" if type(module) is str and module != "builtins" else f"{name}"
+        return f"the function {name_of(of)}"
+    return f"the class {name_of(of)}" if issubclass(type(of), type) else f"a {name_of(type(of))}"

@@ -1,5 +1,7 @@
 """The store of unpacked wheels: a folder for each, named by the hash of the file that it came from.
 
+Beside them are the copies of what was installed otherwise, which `kept` makes, by the names of their content.
+
 Whoever finds a folder there finds all of it: it is written elsewhere in the store and renamed when it is whole. So a
 host never sees half a wheel, nor one that is made of two, whatever other processes do.
 """
@@ -11,29 +13,19 @@ import csv
 import hashlib
 import os
 import shutil
-import stat
 import sys
 import tempfile
 import time
-import zipfile
-from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import installer
-from installer.destinations import SchemeDictionaryDestination
-from installer.sources import WheelFile
-
 from pluginhost import index
-from pluginhost.errors import Finding, PluginRefused, describe
+from pluginhost.errors import Finding, PluginRefused
 from pluginhost.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import IO, BinaryIO, Final
-
-    from installer.records import RecordEntry
-    from installer.utils import Scheme
 
     from pluginhost.survey import Candidate
     from pluginhost.wheels import Wheel
@@ -45,7 +37,7 @@ LEFTOVER_SECONDS: Final = 3_600
 """From this age on, what a process has not finished writing is of one that was killed."""
 
 KEPT_SECONDS: Final = 86_400
-"""What was unpacked later than this is not pruned: its survey may not be in the index yet."""
+"""What was written later than this is not pruned: its survey may not be in the index yet, or a host return to it."""
 
 _TEMPORARY: Final = ".unpacking-"
 
@@ -69,7 +61,7 @@ def take(file: BinaryIO, check: Callable[[IO[bytes]], Wheel]) -> tuple[Wheel, st
     if not wheel.is_sound or wheel.rank is None:
         return wheel, ""
     entry = os.path.join(index.store_folder(), _copy(file, None))
-    if _is_whole(entry, wheel):
+    if _is_whole(entry, wheel.info):
         return wheel, entry
     try:
         return _take_new(file, check)
@@ -78,15 +70,17 @@ def take(file: BinaryIO, check: Callable[[IO[bytes]], Wheel]) -> tuple[Wheel, st
 
 
 def _take_new(file: BinaryIO, check: Callable[[IO[bytes]], Wheel]) -> tuple[Wheel, str]:
-    with _temporary() as folder:
+    from pluginhost import unpacking  # slow to import, and needed for a new wheel alone
+
+    with temporary() as folder:
         tree = os.path.join(folder, "tree")
         os.mkdir(tree, 0o700)
         with open(os.path.join(folder, "wheel"), "x+b") as own:
             entry = os.path.join(index.store_folder(), _copy(file, own))
             wheel = check(own)
             if wheel.is_sound:
-                _unpack(own, wheel, tree)
-        return (wheel, _put(tree, entry, wheel)) if wheel.is_sound else (wheel, "")
+                unpacking.unpack(own, wheel, tree)
+        return (wheel, put(tree, entry, wheel.info)) if wheel.is_sound else (wheel, "")
 
 
 def put_on_path(entries: Sequence[str], candidate: Candidate) -> None:
@@ -115,12 +109,12 @@ def put_on_path(entries: Sequence[str], candidate: Candidate) -> None:
 
 
 def clear() -> int:
-    """Returns how many wheels were unpacked there; all of them are removed."""
+    """Returns how many wheels and copies were there; all of them are removed."""
     return sum(map(_remove, _entries()))
 
 
 def prune() -> int:
-    """Returns how many wheels were removed because no survey in the index names them."""
+    """Returns how many wheels and copies were removed because no survey in the index names them; it names no copy."""
     named = {entry for content in index.contents() for entry in Survey.from_plain(content).path}
     young = time.time() - KEPT_SECONDS
     old = [entry for entry in _entries() if entry not in named and _changed(entry) < young]
@@ -128,7 +122,7 @@ def prune() -> int:
 
 
 def size() -> tuple[int, int]:
-    """Returns how many wheels are unpacked there, and their bytes."""
+    """Returns how many wheels and copies are there, and their bytes."""
     entries = list(_entries())
     files = (os.path.join(folder, name) for entry in entries for folder, _, names in os.walk(entry) for name in names)
     return len(entries), sum(found[3] for file in files if (found := index.signature(file)))
@@ -146,11 +140,11 @@ def _copy(file: BinaryIO, to: BinaryIO | None) -> str:
 
 
 @contextlib.contextmanager
-def _temporary() -> Iterator[str]:
+def temporary() -> Iterator[str]:
     """Yields a folder in the store, which is removed afterwards with what is left of it."""
     store = index.store_folder()
     os.makedirs(store, mode=0o700, exist_ok=True)
-    if not _is_own_folder(store):
+    if not index.is_own_folder(store):
         raise OSError(f"{store} is a link, or others may write into it")
     for leftover in _leftovers(store):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -167,46 +161,22 @@ def _leftovers(store: str) -> list[str]:
     return [path for path in temporary if _changed(path) < old]
 
 
-class _Source(WheelFile):
-    """A wheel without scripts: installer looks for entry_points.txt among these names alone, to make scripts of it."""
+def put(tree: str, entry: str, info: str) -> str:
+    """Returns a folder of the store, to which one that is whole is renamed; or which another process made first.
 
-    @property
-    def dist_info_filenames(self) -> list[str]:
-        return []
-
-
-@dataclass
-class _Destination(SchemeDictionaryDestination):
-    """A folder in which nothing is executable."""
-
-    def write_to_fs(self, scheme: Scheme, path: str, stream: BinaryIO, is_executable: bool) -> RecordEntry:
-        return super().write_to_fs(scheme, path, stream, is_executable=False)
-
-
-def _unpack(file: BinaryIO, wheel: Wheel, tree: str) -> None:
-    """Has installer write a wheel's files into a folder, and nothing beside them.
+    Args:
+        tree: The folder, in `temporary()`.
+        entry: What it is called in the store: its content's name.
+        info: The name of its dist-info folder.
 
     Raises:
-        OSError: They cannot be written.
+        OSError: It cannot be renamed.
     """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            archive.filename = os.path.basename(wheel.path)
-            places = {"purelib": tree, "platlib": tree}  # any other place is an error
-            installer.install(_Source(archive), _Destination(places, sys.executable, "posix"), {})
-    except OSError:
-        raise
-    except Exception as exc:
-        wheel.tell("wheel-malformed", f"cannot be unpacked: {describe(exc)}")
-
-
-def _put(tree: str, entry: str, wheel: Wheel) -> str:
-    """Returns the store's folder of a wheel, which is renamed to it, or which another process was the first to make."""
     for _ in range(2):
         try:
             os.rename(tree, entry)
         except OSError:
-            if _is_whole(entry, wheel):
+            if _is_whole(entry, info):
                 break
             if not os.path.lexists(entry):
                 raise
@@ -216,12 +186,12 @@ def _put(tree: str, entry: str, wheel: Wheel) -> str:
     return entry
 
 
-def _is_whole(entry: str, wheel: Wheel) -> bool:
+def _is_whole(entry: str, info: str) -> bool:
     """Returns whether a folder of the store is ours and has every file that its RECORD lists, as long as it was."""
-    if not _is_own_folder(entry):
+    if not index.is_own_folder(entry):
         return False
     try:
-        with open(os.path.join(entry, wheel.info, "RECORD"), encoding="utf-8", newline="") as record:
+        with open(os.path.join(entry, info, "RECORD"), encoding="utf-8", newline="") as record:
             for path, _, length in csv.reader(record):
                 status = os.lstat(os.path.join(entry, path))
                 if not index.is_regular(status) or (length and status.st_size != int(length)):
@@ -229,16 +199,6 @@ def _is_whole(entry: str, wheel: Wheel) -> bool:
     except (OSError, ValueError, csv.Error):
         return False
     return True
-
-
-def _is_own_folder(path: str) -> bool:
-    """Returns whether it is a folder, not a link to one, into which only this user can have written."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return False
-    own = sys.platform == "win32" or (status.st_uid == os.geteuid() and not status.st_mode & 0o022)
-    return stat.S_ISDIR(status.st_mode) and own
 
 
 def _entries() -> Iterator[str]:
@@ -263,7 +223,7 @@ def _remove(path: str) -> bool:
         if os.path.islink(path) or not os.path.isdir(path):
             os.unlink(path)
         else:
-            with _temporary() as folder:  # so that nobody finds half of it
+            with temporary() as folder:  # so that nobody finds half of it
                 os.rename(path, os.path.join(folder, "tree"))
     except OSError:
         return False

@@ -8,7 +8,6 @@ from pluginhost import leaks, loading
 from pluginhost.errors import Finding
 
 if TYPE_CHECKING:
-    import weakref
     from collections.abc import Iterable
 
     from pluginhost.lifecycle import Handle
@@ -28,18 +27,13 @@ def drop(handle: Handle, others: Iterable[Handle]) -> list[Finding]:
     elif reference is None or leaks.is_gone(reference):
         return []
     else:
-        holders = _holders(reference)
+        holders = leaks.holders([reference])
     return [
         Finding(
-            "class-held",
+            "leak",
             f"{handle} is unloaded, and its class is held by {'; '.join(holders) or 'what cannot be told'}",
             "what holds it lets go of it; until then the next load has old and new classes side by side",
             handle.candidate.distribution.info,
             "warning",
         )
     ]
-
-
-def _holders(reference: weakref.ref[type]) -> list[str]:
-    cls = reference()
-    return leaks.holders(cls) if cls is not None else []
