@@ -75,8 +75,10 @@ def use():
 def unload():
     cls = use()
     del sys.modules["the_plugin"]
-    print(*holders(cls), sep="\\n")
-    return weakref.ref(cls)
+    reference = weakref.ref(cls)
+    gc.collect()
+    print(*holders([reference]), sep="\\n")
+    return reference
 
 reference = unload()
 print(is_gone(reference))
@@ -164,6 +166,14 @@ HOLDERS = {
         "import library; library.cached(the_plugin.Plugin)",
         "module library, attribute cached (a functools._lru_cache_wrapper)",
     ),
+    "a thread's own variable": (
+        "import library; library.local = threading.local(); library.local.kept = [the_plugin.Plugin]",
+        "module library, attribute local (a _thread._local)",
+    ),
+    "an exit function": (
+        "import atexit, functools; atexit.register(functools.partial(len, [the_plugin.Plugin]))",
+        "the exit function len",
+    ),
     "a closure": (
         "import library; library.call = library.closure(the_plugin.Plugin)",
         "module library, attribute call.__closure__[0].cell_contents",
@@ -225,6 +235,16 @@ def test_a_holder_is_told(tmp_path: Path, holder: str) -> None:
     assert not is_gone
 
 
+def test_a_function_that_is_registered_is_told_of_a_module_with_many(tmp_path: Path) -> None:
+    use = """
+        import library
+        exec("\\n".join(f"def function_{number}(): pass" for number in range(500)), vars(the_plugin))
+        library.registry.append(the_plugin.function_250)
+    """
+    lines, _ = told(tmp_path, use)
+    assert lines == ["module library, attribute registry[0].__globals__['Plugin']"]
+
+
 @pytest.mark.parametrize(
     "use", ["pass", "plugin = the_plugin.Plugin(); plugin.again", "import library; library.cache.clear()"]
 )
@@ -241,8 +261,8 @@ def test_nothing_of_the_plugin_runs(tmp_path: Path) -> None:
 
 
 def test_what_only_c_holds_is_told_by_its_types(tmp_path: Path) -> None:
-    use = "import atexit, functools; atexit.register(functools.partial(len, [the_plugin.Plugin]))"
-    assert told(tmp_path, use) == (["a list held by a tuple held by a functools.partial"], False)
+    use = "import functools, os; os.register_at_fork(before=functools.partial(len, [the_plugin.Plugin]))"
+    assert told(tmp_path, use) == (["a list held by a tuple held by a functools.partial held by a list"], False)
 
 
 def test_many_holders_are_cut(tmp_path: Path) -> None:
@@ -257,7 +277,7 @@ def test_a_function_keeps_its_variables_no_longer_for_having_been_looked_at(tmp_
     use = """
         class Thing: pass
         thing = Thing()
-        holders(Thing)
+        holders([weakref.ref(Thing)])
         gone = weakref.ref(thing)
         del thing
         assert is_gone(gone)

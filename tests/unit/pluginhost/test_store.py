@@ -80,7 +80,7 @@ def test_what_is_there_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = Handmade().write(tmp_path)
     entry = taken(path)
     before = entry.stat()
-    monkeypatch.setattr(store, "_unpack", None)
+    monkeypatch.setattr(store, "_take_new", None)
     assert taken(path) == entry
     assert entry.stat() == before
 
