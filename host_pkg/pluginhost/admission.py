@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from pluginhost.discovery import Discovery
+    from pluginhost.metadata import Stamped
     from pluginhost.survey import Candidate, Distribution
 
 
@@ -72,9 +73,13 @@ CHECKS: tuple[tuple[str, Callable[[Candidate, Ground], Iterator[Finding] | list[
         lambda plugin, on: copies.check_vendored(plugin.distribution, on.package, on.api, on.hashes),
     ),
     (
-        "own module",
+        "own files",
         lambda plugin, on: (
-            copies.check_module(plugin, on.package, on.api, on.discovery, on.owners) if is_entry_point(plugin) else []
+            copies.check_program(plugin, on.owners)
+            if plugin.program
+            else copies.check_module(plugin, on.package, on.api, on.discovery, on.owners)
+            if is_entry_point(plugin)
+            else []
         ),
     ),
     ("native code", lambda plugin, on: copies.check_native(plugin.distribution)),
@@ -172,7 +177,7 @@ def _row(candidate: Candidate, ground: Ground) -> Row:
         findings += found
         if not found:
             passed.append(title)
-    _, contracts, capabilities, requires = _stamped(candidate) or ("", None, [], {})
+    _, contracts, capabilities, requires, _ = _stamped(candidate) or ("", None, [], {}, "")
     pin = ", ".join(map(str, requirements.pins(candidate, ground.api)))
     built_against = _built_against(candidate, ground.package)
     return Row(candidate, pin, contracts, capabilities, findings, passed, requires, built_against)
@@ -183,7 +188,7 @@ def _free_row(candidate: Candidate, clashes: dict[Candidate, Finding]) -> Row:
     warnings = [*names.check_name(candidate), *([clashes[candidate]] if candidate in clashes else ())]
     for finding in warnings:
         finding.severity = "warning"
-    return Row(candidate, "", None, [], [*check_entry_point(candidate), *warnings])
+    return Row(candidate, "", None, [], [*check_entry_point(candidate), *_no_contracts(candidate), *warnings])
 
 
 def _no_api(candidate: Candidate, package: str) -> Finding:
@@ -195,13 +200,25 @@ def _no_api(candidate: Candidate, package: str) -> Finding:
     )
 
 
+def _no_contracts(candidate: Candidate) -> Iterator[Finding]:
+    """Yields a finding when a program is in a group without an API: what it serves is a contract of one."""
+    if candidate.program:
+        yield Finding(
+            "api-missing",
+            f"{candidate} is the program {candidate.program!r}, and the group {candidate.group!r} has no API whose "
+            f"contracts it could serve",
+            "name the API that it was built against with --api",
+            candidate.distribution.info,
+        )
+
+
 def _built_against(candidate: Candidate, package: str) -> str:
     """Returns the version of the API package that a candidate's wheel was built against; else nothing."""
     manifest = candidate.distribution.facts and candidate.distribution.facts.manifest
     return (manifest.version or "") if manifest and manifest.api == package else ""
 
 
-def _stamped(candidate: Candidate) -> tuple[str, list[str] | None, list[str], dict[str, list[str]]] | None:
-    """Returns what the manifest says of a candidate: entry point, contracts, capabilities, what it requires."""
+def _stamped(candidate: Candidate) -> Stamped | None:
+    """Returns what the manifest says of a candidate."""
     manifest = candidate.distribution.facts and candidate.distribution.facts.manifest
     return manifest.plugins.get((candidate.group, candidate.name)) if manifest else None

@@ -5,18 +5,17 @@ After Caddy, whose new configuration is provisioned beside the one that serves: 
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from pluginhost import identity
-from pluginhost.errors import PluginNotFound, PluginRefused, PluginStopped, wrong
+from pluginhost.errors import PluginRefused, wrong
+from pluginhost.replacing import Replacement, entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pluginhost.entries import Entries, Entry
     from pluginhost.lifecycle import Handle
-    from pluginhost.runner import Beside, Runner
+    from pluginhost.runner import Runner
 
 
 class Change:
@@ -32,10 +31,9 @@ class Change:
     def __init__(self, runner: Runner, before: Entries, after: Entries, *, offers_other: bool) -> None:
         self._runner = runner
         self._starts: list[tuple[Entry, Entry | None]] = []  # each with what it was before
-        self._replaces: list[tuple[Handle, Entry]] = []
         self._stops: list[tuple[Handle, Entry | None]] = []  # `None` where nothing has that name any more
         self._started: list[tuple[Handle, Entry | None]] = []
-        self._beside: list[Beside] = []
+        replaces: list[tuple[Handle, Entry]] = []
         known = {entry.key: entry for entry in before}
         for entry in after:
             handle, was = runner.registry.find(entry), known.get(entry.key)
@@ -46,14 +44,15 @@ class Change:
             if _is_meant(entry) and (is_new or is_mended):
                 self._starts.append((entry, was))
         for handle in runner.registry.started():
-            now = _entry_of(handle, after)
+            now = entry_of(handle, after)
             if now is None:
-                if _entry_of(handle, before):  # else it is another plugin's guest, or was uninstalled
+                if entry_of(handle, before):  # else it is another plugin's guest, or was uninstalled
                     self._stops.append((handle, None))
             elif not _is_meant(now):
                 self._stops.append((handle, now))
             elif handle.settings != now.settings or offers_other:
-                self._replaces.append((handle, now))
+                replaces.append((handle, now))
+        self._replacement = Replacement(runner, replaces)
         self._require_unused()
 
     def start(self) -> None:
@@ -63,8 +62,7 @@ class Change:
             PluginHostError: Something did not start; all that was started is stopped again.
         """
         try:
-            for handle, entry in self._replaces:
-                self._beside.append(self._runner.beside(handle, entry))
+            self._replacement.start()
             for entry, was in self._starts:
                 self._started.append((self._runner.registry.of(entry), was))
                 self._runner.serve(entry, anew=True)
@@ -82,30 +80,21 @@ class Change:
             The names of what was `started`, `replaced` and `stopped`.
 
         Raises:
-            PluginStopped: A plugin is being started or stopped elsewhere all the time; nothing is changed.
+            PluginHostError: A plugin is being started or stopped elsewhere all the time, or the state of one cannot be
+                handed over; nothing is changed.
         """
-        contracts = identity.import_contracts(self._runner.api).values()
-        with contextlib.ExitStack() as turns:
-            try:
-                for handle in [*(each.handle for each in self._beside), *(handle for handle, _ in self._stops)]:
-                    if not turns.enter_context(self._runner.registry.turn(handle, self._runner.share())):
-                        raise PluginStopped(handle.busy())
-            except BaseException:
-                self._undo()
-                raise
-            commit()
-            replaced = [each for each in self._beside if each.handle.state == "running"]
-            ended = [each.handle.replace(each.generation, contracts, each.needs) for each in replaced]
-        gone = [each.generation for each in self._beside if each not in replaced]  # stopped meanwhile, and so they stay
-        for generation in [*reversed(ended), *gone]:
-            self._runner.retire(generation)
+        try:
+            replaced = self._replacement.swap(commit, [handle for handle, _ in self._stops])
+        except BaseException:
+            self._undo()
+            raise
         for handle, entry in reversed(self._stops):
             self._runner.stop(handle, forgets=entry is None)
             if entry is not None:
                 _bar(handle, entry)
         return {
             "started": [handle.name for handle, _ in self._started],
-            "replaced": [each.handle.name for each in replaced],
+            "replaced": [handle.name for handle, _ in replaced],
             "stopped": [handle.name for handle, _ in self._stops],
         }
 
@@ -114,12 +103,11 @@ class Change:
             self._runner.stop(handle, forgets=was is None)
             if was is not None:
                 _bar(handle, was)
-        for each in reversed(self._beside):
-            self._runner.retire(each.generation)
+        self._replacement.undo()
 
     def _require_unused(self) -> None:
         """Returns if no plugin goes on that uses one which is to be stopped."""
-        stops, replaces = [handle for handle, _ in self._stops], [handle for handle, _ in self._replaces]
+        stops, replaces = [handle for handle, _ in self._stops], [handle for handle, _ in self._replacement.plan]
         for handle in stops:
             for user in self._runner.registry.users(handle):
                 if user not in stops and user not in replaces:
@@ -129,16 +117,6 @@ class Change:
 def _is_meant(entry: Entry) -> bool:
     """Returns whether the settings let it run, and name no other of the same name."""
     return entry.barred is None and entry.settings.distribution in ("", entry.row.distribution)
-
-
-def _entry_of(handle: Handle, entries: Entries) -> Entry | None:
-    """Returns what goes by a handle's name; a plugin that has instances may run by its own name, too."""
-    with contextlib.suppress(PluginNotFound):
-        for name in (handle.name, f"{handle.name}@{handle.candidate.distribution.name}"):
-            entry = entries.find(name)
-            if entry.key == (handle.name, handle.candidate.distribution.name):
-                return entry
-    return None
 
 
 def _bar(handle: Handle, entry: Entry) -> None:

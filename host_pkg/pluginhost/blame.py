@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pluginapi
 from pluginhost import identity, places
-from pluginhost.errors import Finding, PluginCallError, PluginHostError
+from pluginhost.errors import Finding, PluginCallError, PluginHostError, RemoteFailure
 from pluginhost.interrupts import is_persons, is_raised, led_to
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pluginhost.loading import Loaded
 
-_ANSWERS: Final = {"__next__": StopIteration, "__anext__": StopAsyncIteration, "__getitem__": LookupError}
+ANSWERS: Final = {"__next__": StopIteration, "__anext__": StopAsyncIteration, "__getitem__": LookupError}
 """What a method raises for an answer, as Python's own protocols have it."""
 
 
@@ -63,18 +63,23 @@ class Blame:
             exc: What it raised.
             hint: What to do about it, where the caller knows better.
         """
+        if type(exc) is RemoteFailure:
+            return self.error(exc.code, method, f"{method} {exc.what}", exc.hint or self._usual_hint())
         missing = type(exc) in (AttributeError, NotImplementedError) and not self._defines(method)
         if missing and self._loaded.built_against:
             what = f"it has no {method}: it was built for the API {self._loaded.built_against}"
             upgrade = f"install a newer version: pip install --upgrade {self._loaded.candidate.distribution.name}"
             return self.error("method-missing", method, what, upgrade)
         what = f"{method} {places.raised(exc, self._loaded.candidate.module)}"
-        return self.error("call-failed", method, what, hint or f"other arguments may do; else {self.way_out()}")
+        return self.error("call-failed", method, what, hint or self._usual_hint())
 
     def error(self, code: str, method: str, what: str, hint: str) -> PluginCallError:
         """Returns the error that a call failed, as a code of the catalogue has it."""
         finding = Finding(code, f"{self.text}: {what}", hint, self._loaded.candidate.distribution.info)
         return PluginCallError(finding, plugin=self.plugin, version=self.version, method=method)
+
+    def _usual_hint(self) -> str:
+        return f"other arguments may do; else {self.way_out()}"
 
     def way_out(self) -> str:
         """Returns what may be done about a plugin whose calls fail."""
@@ -96,7 +101,7 @@ class Blame:
             return False
         if issubclass(kind, pluginapi.PluginError | PluginHostError):
             return True
-        return method in _ANSWERS and issubclass(kind, _ANSWERS[method])
+        return method in ANSWERS and issubclass(kind, ANSWERS[method])
 
     def _defines(self, name: str) -> bool:
         """Returns whether the plugin has something of its own under a name, and not its contract's default alone."""

@@ -138,8 +138,9 @@ CODES: Final = {
     ),
     "distribution-incomplete": _error(
         "discovery",
-        "Files that a distribution was installed with are gone.",
-        "An install or an uninstall broke off, files were removed by hand, or an editable install's project was moved.",
+        "Files that a distribution was installed with are gone, or are not as they were installed.",
+        "An install or an uninstall broke off or goes on at this moment, files were removed or changed by hand, or an "
+        "editable install's project was moved.",
         "Reinstall the distribution; if it was meant to go, remove its dist-info folder too.",
     ),
     "manifest-stale": _error(
@@ -285,6 +286,13 @@ CODES: Final = {
         "put there by hand.",
         "The author names a module of the plugin's own; reinstall a distribution whose file was overwritten.",
     ),
+    "program-missing": _error(
+        "admission",
+        "The program that a plugin names is not there.",
+        "The wheel does not hold the file, or it was removed; or a name without a folder is neither beside the "
+        "interpreter's scripts nor on PATH.",
+        "The author adds the file to the wheel. Reinstall the plugin, or install what brings the program.",
+    ),
     "native-incompatible": _error(
         "admission",
         "An extension module of the plugin was built for another interpreter or platform.",
@@ -363,7 +371,8 @@ CODES: Final = {
     "api-version": _error(
         "type",
         "The plugin states an API version that the host's API is not.",
-        "`APIVersion` in its module, or of the object that it made, is another major version or a later one.",
+        "`APIVersion` in its module, or of the object that it made, or what a program says in `Describe`, is another "
+        "major version or a later one.",
         "Install a version of the plugin made for the API that is installed.",
     ),
     "capabilities-wrong": _error(
@@ -543,6 +552,19 @@ CODES: Final = {
         "A fault of the application's or the plugin's listener; the other listeners were told all the same.",
         "Mend the listener.",
     ),
+    "events-dropped": _warning(
+        "call",
+        "Events for a plugin in a process of its own were dropped.",
+        "They come faster than its listeners return: 1,000 of them waited, or 16 MB. It is told once of a process.",
+        "Have the plugin subscribe to fewer topics, or its listeners return sooner.",
+    ),
+    "route-nowhere": _error(
+        "call",
+        "No plugin may serve a route.",
+        "The route has no default, and none of the installed plugins that implement its contract runs, has the "
+        "capabilities that the route asks for, and is not switched off for it.",
+        "Install such a plugin, or set the route's `default`; `pluginhost list` shows what is installed.",
+    ),
     "plugin-stopped": _error(
         "call",
         "The plugin does not run.",
@@ -583,6 +605,33 @@ CODES: Final = {
         "failure, and for how long.",
         "Mend that failure. One call is let through when the time is over: if it succeeds, all are.",
     ),
+    "contract-uncrossable": _error(
+        "call",
+        "A contract cannot be called in another process, or in another language.",
+        "A method or an attribute of it has no annotation, or one of a type of which another process can make nothing: "
+        "a function, an open file, a class that is no plain data. Or protobuf has nothing for the type, or two names "
+        "of the contract are one there.",
+        "Annotate it with plain data, containers, dataclasses, enums or dates; or run its plugins in-process.",
+    ),
+    "channel-lost": _error(
+        "call",
+        "The process in which the plugin runs is gone, or has closed the channel of a call.",
+        "It crashed, was killed, or ended by itself; whatever was called then may have been done, or not.",
+        "See what the process last said. A call is never made a second time by itself.",
+    ),
+    "frame-malformed": _error(
+        "call",
+        "What came from the plugin's process, or came to it, is not what a call sends.",
+        "Something other than the host's own code wrote to the channel: native code with a wrong descriptor, for "
+        "instance. Or what came is cut, stale, or there twice. The channel is closed.",
+        "Tell the plugin's author; the message says what is wrong with it.",
+    ),
+    "frame-too-large": _error(
+        "call",
+        "The arguments of a call, or what it returned, are larger than may cross to another process.",
+        "More than 16 MB at once.",
+        "Pass parts, a call for each, or have the method return an iterator of them.",
+    ),
     "shutdown-failed": _error(
         "shutdown",
         "The plugin's `shutdown` raised.",
@@ -601,12 +650,13 @@ CODES: Final = {
         "They took longer than there was time: half of what the plugin had for its end.",
         "Tell the plugin's author, or stop it when nobody calls it.",
     ),
-    "class-held": _warning(
+    "leak": _warning(
         "shutdown",
-        "A plugin was unloaded, and its class is still held.",
-        "Another module, a registry, a thread or the application holds the class or one of its objects; or another "
-        "plugin of the same module is loaded.",
-        "Whoever the message names lets go of it. Until then old and new classes stand side by side.",
+        "Something of a plugin that ended, or of a generation that was replaced, is still there.",
+        "A thread that runs on, an exit function, a handler, a registry or a variable of another module holds the old "
+        "code or one of its objects; or another plugin of the same module is loaded. What refers to it is named.",
+        "The plugin's author takes back in `shutdown` what it gave away, and ends its threads; where the application "
+        "holds it, let go of it. Until then old and new classes stand side by side.",
     ),
     "exit-held": _warning(
         "shutdown",
@@ -614,11 +664,137 @@ CODES: Final = {
         "A thread that it started, or a function that it gave to `atexit`, did not end.",
         "The author ends the thread in `shutdown`, which also takes the place of `atexit`.",
     ),
+    # isolation
+    "isolation-impossible": _error(
+        "isolation",
+        "The plugin cannot have a process of its own.",
+        "Its group has no API, so nothing says what its calls are; or it is the application's own, which a function of "
+        "the application makes.",
+        "Run it in the application's process, or install it as a plugin of a group that has an API.",
+    ),
+    "child-failed": _error(
+        "isolation",
+        "The process of an isolated plugin did not come to serve.",
+        "It could not be started, ended while it made the plugin, or did not say in time who it is; the message has "
+        "how it ended and what it last wrote to standard error.",
+        "Mend what the message says. `pluginhost doctor --load` loads the plugin in a process that may be lost, and "
+        "tells more.",
+    ),
+    "handshake-mismatch": _error(
+        "isolation",
+        "The process of an isolated plugin has another API, another pluginhost, or another version of the plugin.",
+        "Something was installed, upgraded or removed while the application ran: it has the old, a new process finds "
+        "the new.",
+        "If it is the plugin that changed, reload it; else restart the application.",
+    ),
+    "child-died": _warning(
+        "isolation",
+        "The process of an isolated plugin has ended by itself, and another takes its place.",
+        "It crashed, called `os._exit`, was killed by the system for its memory, or by the host since it did not "
+        "answer. The calls that were inside have failed.",
+        "Nothing, if it stays at that. Else tell the plugin's author what the message says.",
+    ),
+    "child-silent": _warning(
+        "isolation",
+        "The process of an isolated plugin gives no sign of life.",
+        "Native code holds the interpreter, the process was stopped, or the machine is overloaded. After 10 seconds it "
+        "is killed.",
+        "Tell the plugin's author, if it was not the machine.",
+    ),
+    "child-restarting": _error(
+        "isolation",
+        "The plugin's process has ended, and another is not there yet.",
+        "It has ended before within the last minute, so there is a pause before the next: 0.1 seconds, then twice as "
+        "long each time, 30 at most.",
+        "Call again later.",
+    ),
+    "child-failing": _error(
+        "isolation",
+        "The plugin's process has ended five times within a minute, and is not started again.",
+        "A fault of the plugin, or limits that are too narrow for it.",
+        "Mend it; `manager.start(NAME)` tries again. Tell its author.",
+    ),
+    "lookup-isolated": _error(
+        "isolation",
+        "A symbol of a plugin was asked for that has a process of its own.",
+        "A symbol is a reference into the plugin's module, and none can point into another process.",
+        "Have the contract offer it as a method or an attribute, or run the plugin in the application's process.",
+    ),
+    # goplugin
+    "program-unstartable": _error(
+        "goplugin",
+        "A go-plugin program cannot be started.",
+        "It is not there, not executable, or made for another system; or its working folder is not there.",
+        "Correct the command. The message has what the system says.",
+    ),
+    "program-changed": _error(
+        "goplugin",
+        "A go-plugin program is not the one that is expected.",
+        "Its checksum differs: it was upgraded, or somebody changed it. It was not started.",
+        "If you upgraded it, set the checksum of the new program; else get it anew from where it comes.",
+    ),
+    "program-died": _error(
+        "goplugin",
+        "A go-plugin program has ended, though it was still needed.",
+        "It crashed, was killed, or ended by itself; the message has how, and what it last wrote to standard error. "
+        "Before the handshake, it mostly was given another magic cookie than it wants.",
+        "Mend what it says. Whatever was called then may have been done, or not; a call is never made a second time by "
+        "itself.",
+    ),
+    "handshake-late": _error(
+        "goplugin",
+        "A go-plugin program did not say in time where it can be reached.",
+        "It hangs while it starts, is no go-plugin program, or the machine is overloaded.",
+        "See what it last wrote to standard error; give it more time with `start_timeout`.",
+    ),
+    "handshake-malformed": _error(
+        "goplugin",
+        "What a go-plugin program first wrote to standard output is not the line of the handshake.",
+        "It is no go-plugin program, it prints something before the line, or it names an address that is none of this "
+        "machine. The message has what it wrote.",
+        "A plugin writes nothing to standard output before the handshake; its log belongs on standard error. It "
+        "listens at a socket, with a whole path, or at 127.0.0.1.",
+    ),
+    "protocol-unsupported": _error(
+        "goplugin",
+        "A go-plugin program speaks another protocol than gRPC.",
+        "It was built for net/rpc, go-plugin's first protocol, which only Go can speak; or for another generation of "
+        "go-plugin.",
+        "Its author serves the plugin over gRPC: `GRPCServer: plugin.DefaultGRPCServer` in its `ServeConfig`.",
+    ),
+    "version-unsupported": _error(
+        "goplugin",
+        "A go-plugin program and its host have no version of their protocol in common.",
+        "One of the two is newer than the other. The message has the versions.",
+        "Upgrade the older one, or have one of them serve both versions.",
+    ),
+    "certificate-wrong": _error(
+        "goplugin",
+        "The other side of a go-plugin connection has no certificate, a wrong one, or one that was not asked for.",
+        "It does not do AutoMTLS, or somebody else answers in its place; or the certificate cannot be read.",
+        "Have both sides do AutoMTLS, or neither. If both do, find out who listens at that address.",
+    ),
+    "peer-failed": _error(
+        "goplugin",
+        "The other side of a go-plugin connection cannot be reached, or does not answer as go-plugin does.",
+        "Nobody listens at the address that the handshake named, it closed the connection, does not answer in time, or "
+        "speaks something else.",
+        "See what it last wrote to standard error. If its process lives, a debugger tells what it waits for.",
+    ),
+    "contract-unserved": _error(
+        "goplugin",
+        "A go-plugin program does not serve the contract, or the plugin, that is asked for.",
+        "It is another program than the one that is meant, it does not serve `pluginhost.plugin.Plugin` beside its "
+        "contracts, or it serves several plugins and none of that name.",
+        "The message has what it serves. Its author makes its services from `pluginhost proto CONTRACT` and "
+        "`pluginhost proto Plugin`.",
+    ),
     # usage
     "plugin-unknown": _error(
         "usage",
         "No installed plugin has that name.",
-        "A mistyped name, another `--group`, or another environment than the one with the plugin.",
+        "A mistyped name, another `--group`, or another environment than the one with the plugin; or an instance's "
+        "`wheel` has no such plugin.",
         "`pluginhost list` shows what there is.",
     ),
     "method-unknown": _error(
@@ -647,9 +823,15 @@ CODES: Final = {
     ),
     "config-not-owned": _warning(
         "usage",
-        "The configuration file of the working folder belongs to another user; its plugin folders are left out.",
+        "The configuration file of the working folder belongs to another user; the wheels that it names are left out.",
         "Whoever may write the file could have code run, in the name of the one who types a command there.",
         "Read the file, then name it with `--config`, or make it your own.",
+    ),
+    "contract-unknown": _error(
+        "usage",
+        "An API package has no such contract.",
+        "A mistyped name, or a contract of another package than `--api` says.",
+        "The hint has the nearest, or all.",
     ),
     "contract-unfit": _error(
         "usage",
@@ -662,7 +844,7 @@ CODES: Final = {
         "usage",
         "The file is not a wheel that can be read.",
         "It is not there, damaged, not a wheel, or holds no plugin of the group.",
-        "Give the path of a `.whl`, and its `--group`.",
+        "Give the path of a `.whl`, and its `--group`; of an instance, correct its `wheel`.",
     ),
     "tool-missing": _error(
         "usage",
@@ -688,11 +870,82 @@ CODES: Final = {
         "The command was given the name of something that is there.",
         "Choose another name; nothing was changed.",
     ),
+    "host-unknown": _error(
+        "usage",
+        "No running host is meant, or none that can be asked has the plugin, or the route.",
+        "None runs; or it does not offer a control socket, belongs to another user, or has another runtime folder, "
+        "`XDG_RUNTIME_DIR`, than this terminal.",
+        "Set `control = true` for the application and start it anew; `pluginhost ps` shows what can be asked.",
+    ),
+    "host-several": _error(
+        "usage",
+        "Several running hosts have the plugin, or the route.",
+        "The application runs several times, or has several managers.",
+        "Say which one, with `--host`.",
+    ),
     "manager-closed": _error(
         "usage",
         "The manager has shut down.",
         "It was used after `close()` or after its `with` block.",
         "Make a new PluginManager.",
+    ),
+    # reload
+    "reload-impossible": _error(
+        "reload",
+        "A plugin cannot be reloaded in this process.",
+        "It has compiled modules, which a process loads once; or it is the application's own, and not installed.",
+        'Set `isolation = "process"` for it: then its new version has a new process. Or start the application anew.',
+    ),
+    "state-failed": _error(
+        "reload",
+        "A plugin's state could not be handed over.",
+        "Its `export_state` raised, or returned what is no plain data; or its calls did not end in time.",
+        "Reload again; if it goes on like this, tell the plugin's author.",
+    ),
+    "state-refused": _error(
+        "reload",
+        "The new generation of a plugin does not take the state of the one before.",
+        "It has no `restore_state`, does not accept that version of the state, or `restore_state` raised.",
+        "Tell the plugin's author; or set `cold_start = true` for it, and the new one begins without the state.",
+    ),
+    "rollback-unknown": _error(
+        "reload",
+        "There is no generation of a plugin to return to.",
+        "It was not reloaded since the application started; or the copy of the version before was not kept, or was "
+        "removed.",
+        "Install the version that you want, and reload.",
+    ),
+    "generations-pinned": _warning(
+        "reload",
+        "Old generations of a plugin stay in memory, since something holds them.",
+        "Threads, exit functions, handlers or registries of the process refer to what the old generations left there.",
+        'Set `isolation = "process"`: then each generation ends with its process. Tell the plugin\'s author.',
+    ),
+    "watch-failed": _warning(
+        "reload",
+        "The files of plugins are not watched for a while, and what changes meanwhile is noticed only afterwards.",
+        "The system watches no more for this user (on Linux: `fs.inotify.max_user_instances`, `max_user_watches`), or "
+        "the search for what is installed failed. After 10 s it is tried again.",
+        "Mend what the message names: raise these limits, say. Until then, reload by hand.",
+    ),
+    # control
+    "control-unavailable": _warning(
+        "control",
+        "A host was to offer a control socket, and cannot.",
+        "The runtime folder cannot be written, others may write to it, or its path is too long for a socket.",
+        "Mend what the message says, or set `XDG_RUNTIME_DIR` to a folder of the user's own with a short path.",
+    ),
+    "control-malformed": _error(
+        "control",
+        "A request to a host, or its answer, is not what the other end understands.",
+        "It was not written by `pluginhost`, or by another version of it.",
+        "Use the `pluginhost` of the environment in which the application runs.",
+    ),
+    "host-silent": _error(
+        "control",
+        "A host does not answer.",
+        "It ended meanwhile, was stopped by a signal, or too many ask it at once.",
+        "Ask again; `pluginhost ps` shows whether it still runs.",
     ),
 }
 """Every code; a Finding takes no other."""

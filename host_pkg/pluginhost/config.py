@@ -24,6 +24,9 @@ LARGEST = 1 << 20
 
 _LISTS = ("plugin_dirs", "capabilities", "allow")
 
+NEEDS_PROCESS = 'write isolation = "process": one process cannot have two versions of a module'
+"""The hint for an instance from a wheel that is to run in the application's process."""
+
 
 class Layer:
     """What one file, or the application, sets.
@@ -100,12 +103,14 @@ def faults(layers: Sequence[Layer]) -> Iterator[Finding]:
     from pluginhost.validation import faults as of_value
 
     for layer in layers:
-        for fault in (*of_value(layer.values, Configuration), *_of_instances(layer.values)):
+        own = (*_of_instances(layer.values), *_of_routes(layer.values), *_of_control(layer.values))
+        for fault in (*of_value(layer.values, Configuration), *own):
             if fault.what != MISSING:
                 yield fault.finding(layer.file)
-    for fault in of_value(merged(layers), Configuration):
-        if fault.what == MISSING:  # what one file leaves out, another may have
-            yield fault.finding(origin(layers, fault.keys[:-1]).file)
+    both = merged(layers)  # what one file leaves out, another may have
+    missing = (fault for fault in of_value(both, Configuration) if fault.what == MISSING)
+    for fault in (*missing, *_of_wheels(both)):
+        yield fault.finding(origin(layers, fault.keys[:-1]).file)
 
 
 def _of_instances(values: Mapping[str, object]) -> Iterator[Fault]:
@@ -122,6 +127,52 @@ def _of_instances(values: Mapping[str, object]) -> Iterator[Fault]:
             named = [each if isinstance(each, str) else "NAME" for each in (table.get("plugin"), table["distribution"])]
             hint = f'write plugin = "{"@".join(named)}"'
             yield Fault(("instances", name, "distribution"), f"{path}.distribution", UNKNOWN, hint)
+
+
+def _of_routes(values: Mapping[str, object]) -> Iterator[Fault]:
+    """Yields shares that cannot be."""
+    from pluginhost.validation import Fault, joined
+
+    for name, settings in _items(values.get("routes")):
+        table = dict(_items(settings))
+        canary, weights, rules = dict(_items(table.get("canary"))), _items(table.get("weights")), table.get("rules")
+        path = joined("routes", (name,))
+        sums: list[tuple[Keys, str, float]] = [(("weights",), f"{path}.weights", _sum(weights))]
+        for at, rule in enumerate(rules if isinstance(rules, list) else ()):
+            way = f"{path}.rules[{at}].weights"
+            sums.append((("rules", at, "weights"), way, _sum(_items(dict(_items(rule)).get("weights")))))
+        if canary:
+            sums.append((("canary",), f"{path}.canary.share", _sum([("", canary.get("share", 5.0)), *weights])))
+        for keys, way, total in sums:
+            if round(total, 9) > 100:  # decimals add up to a little more or less
+                yield Fault(("routes", name, *keys), way, f"leads to {total:g} % in all", "share out 100 % at most")
+        if any(share and plugin == canary.get("plugin") for plugin, share in weights):
+            hint = f"take it out of {path}.weights"
+            yield Fault(("routes", name, "canary"), f"{path}.canary.plugin", "has a share already", hint)
+
+
+def _sum(shares: list[tuple[str, object]]) -> float:
+    """Returns the sum of what are shares; what is none is a fault already."""
+    return sum(share for _, share in shares if isinstance(share, (int, float)) and 0 <= share <= 100)
+
+
+def _of_wheels(values: Mapping[str, object]) -> Iterator[Fault]:
+    """Yields the instances from a wheel that would run in the application's process."""
+    from pluginhost.validation import Fault, joined
+
+    for name, settings in _items(values.get("instances")):
+        table = dict(_items(settings))
+        if table.get("wheel") and table.get("isolation", "none") == "none":
+            keys = ("instances", name, "wheel")
+            yield Fault(keys, joined("", keys), "needs a process of its own", NEEDS_PROCESS)
+
+
+def _of_control(values: Mapping[str, object]) -> Iterator[Fault]:
+    """Yields that a setting needs what this system does not have: sockets that belong to one user."""
+    from pluginhost.validation import Fault
+
+    if values.get("control") is True and not hasattr(os, "getuid"):
+        yield Fault(("control",), "control", "is not possible on Windows", "leave it out")
 
 
 def _items(value: object) -> list[tuple[str, object]]:
@@ -168,7 +219,7 @@ def _has(value: object, keys: Keys) -> bool:
 def read(path: str | os.PathLike[str]) -> Layer:
     """Returns what a file sets: all of it, or the table `[tool.pluginhost]` of a pyproject.toml.
 
-    Folders of wheels are absolute there; in the file they are as from its own folder.
+    Wheels, and folders of wheels, are absolute there; in the file they are as from its own folder.
 
     Raises:
         ConfigurationError: It cannot be read, or is not TOML; the message has the file and the line.
@@ -220,7 +271,7 @@ def _unreadable(file: str, what: str, hint: str) -> ConfigurationError:
 
 
 def as_in_a_file(values: Mapping[str, object], folder: str = "") -> dict[str, object]:
-    """Returns what is given with lists for what else Python has, and with folders that are absolute."""
+    """Returns what is given with lists for what else Python has, and with folders and wheels that are absolute."""
     plain = dict(values)
     for key in _LISTS:
         value = plain.get(key)
@@ -231,26 +282,38 @@ def as_in_a_file(values: Mapping[str, object], folder: str = "") -> dict[str, ob
     folders = plain.get("plugin_dirs")
     if isinstance(folders, list) and all(isinstance(each, (str, bytes, os.PathLike)) for each in folders):
         plain["plugin_dirs"] = absolute([os.path.join(folder, os.fsdecode(each)) for each in folders])
+    if tables := _items(plain.get("instances")):
+        plain["instances"] = {name: _with_absolute_wheel(table, folder) for name, table in tables}
     return plain
+
+
+def _with_absolute_wheel(table: object, folder: str) -> object:
+    values = dict(_items(table))
+    wheel = values.get("wheel")
+    if not wheel or not isinstance(wheel, (str, os.PathLike)):
+        return table
+    [values["wheel"]] = absolute([os.path.join(folder, os.fsdecode(wheel))])
+    return values
 
 
 def command_layers(file: str | None) -> tuple[list[Layer], list[Finding]]:
     """Returns what the command reads, strongest first, and what is to be told of it.
 
     That is the file given, the one in the working folder, and the user's own. The one in the working folder may be
-    anybody's, and code comes from plugin folders: they count only if the file belongs to the user.
+    anybody's, and code comes from wheels: those that it names count only if the file belongs to the user.
 
     Raises:
         ConfigurationError: One of them cannot be read.
     """
     layers, told = [read(file)] if file else [], []
     if here := working_layer():
-        if "plugin_dirs" in here.values and not here.is_own:
-            here.values = {key: value for key, value in here.values.items() if key != "plugin_dirs"}
+        values = here.values if here.is_own else _without_wheels(here.values)
+        if values != here.values:
+            here.values = values
             told.append(
                 Finding(
                     "config-not-owned",
-                    f"{here.file} belongs to another user; its plugin_dirs are left out",
+                    f"{here.file} belongs to another user; its plugin_dirs, and instances from wheels, are left out",
                     f"once you have read it: --config {here.file}",
                     os.path.abspath(here.file),
                 )
@@ -259,6 +322,14 @@ def command_layers(file: str | None) -> tuple[list[Layer], list[Finding]]:
     if os.path.lexists(own := user_file()):
         layers.append(read(own))
     return layers, told
+
+
+def _without_wheels(values: Mapping[str, object]) -> dict[str, object]:
+    """Returns what a file sets but for what names wheels."""
+    found = {key: value for key, value in values.items() if key != "plugin_dirs"}
+    if tables := _items(found.get("instances")):
+        found["instances"] = {name: table for name, table in tables if not dict(_items(table)).get("wheel")}
+    return found
 
 
 def working_layer() -> Layer | None:

@@ -124,7 +124,7 @@ class Discovery:
             if data is None and isinstance(info, str) and not _has_metadata(info):
                 self._unreadable(info, "METADATA", OSError("the file is missing"))
             if entries and (distribution := self._distribution(name, origin, info)):
-                self.candidates += [Candidate(group, *entry, distribution) for entry in entries]
+                self.candidates += [_candidate(group, *entry, distribution) for entry in entries]
         self.candidates.sort(key=lambda candidate: (candidate.name, candidate.distribution.name))
 
     def find_api(self, package: str) -> None:
@@ -157,8 +157,13 @@ class Discovery:
             version = os.path.basename(where[1]).rpartition(".")[0].partition("-")[2].partition("-")[0]
             if version:
                 return version
-        distribution = self._distribution(normalize(name), *where)
+        distribution = self.distribution(name)
         return distribution.version if distribution else None
+
+    def distribution(self, name: str) -> Distribution | None:
+        """Returns an installed distribution; `None` when it is not installed, or cannot be read."""
+        where = self._unshadowed.get(normalize(name))
+        return self._distribution(normalize(name), *where) if where else None
 
     def origins(self) -> set[str]:
         """Returns the folders and archives in which there are distributions that are not shadowed."""
@@ -367,6 +372,12 @@ class Discovery:
             while place != info and not os.path.isdir(place):
                 place = place.rpartition(os.sep)[0]
             self._sign(place)
+
+
+def _candidate(group: str, name: str, value: str, distribution: Distribution) -> Candidate:
+    manifest = distribution.facts and distribution.facts.manifest
+    stamped = manifest.plugins.get((group, name)) if manifest else None
+    return Candidate(group, name, value, distribution, stamped[4] if stamped else "")
 
 
 def _limit(file: str) -> int:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
 from pluginhost import admission, copies, installs, names, requirements, searchpath, sources
 from pluginhost.errors import Finding, PluginHostError
+from pluginhost.goplugin import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,7 +43,9 @@ CHECKS: Final = {
         "wheel-unsafe",
         "wheel-clash",
         "wheel-incompatible",
+        "wheel-unreadable",
         "store-unwritable",
+        "plugin-unknown",
     },
     "whole installs": {"distribution-leftover", "distribution-incomplete"},
     "one copy of the API": {"api-missing", "api-duplicated", "api-vendored"},
@@ -51,6 +55,7 @@ CHECKS: Final = {
     "no shadowing": {"distribution-shadowed"},
     "manifests": {"manifest-malformed", "manifest-mismatch", "manifest-stale", "api-forked"},
     "modules": {"module-shadows", "module-foreign", "native-incompatible"},
+    "programs": {"program-missing", "program-unstartable"},
     "habits": {"import-habit"},
 }
 """The codes that belong to each check, by its title, in the order in which they are told."""
@@ -59,7 +64,10 @@ OF_API: Final = {"one copy of the API", "pins"}
 """The checks that are left out for a group without an API."""
 
 OF_FOLDERS: Final = "plugin folders"
-"""The check that is left out where none is given."""
+"""The check that is left out where neither a folder is given nor a wheel."""
+
+OF_PROGRAMS: Final = "programs"
+"""The check that is left out where no plugin is a program."""
 
 # How far a first load came, in the words of the report.
 REACHED: Final = {
@@ -109,15 +117,17 @@ class Verdict:
     """What became of a plugin that was loaded in a process of its own.
 
     Attributes:
+        name: The plugin's name, or that of an instance from a wheel.
         row: The plugin.
         reached: `registered`, `importable`, `constructible` or `usable`: the last that it is.
-        findings: What is wrong, errors first; a plugin that was refused was not loaded.
+        findings: What is wrong, errors first; a plugin that was refused was not loaded, nor was a program.
         seconds: How long it took.
     """
 
-    __slots__ = ("findings", "reached", "row", "seconds")
+    __slots__ = ("findings", "name", "reached", "row", "seconds")
 
-    def __init__(self, row: Row, reached: str, findings: Iterable[Finding], seconds: float) -> None:
+    def __init__(self, name: str, row: Row, reached: str, findings: Iterable[Finding], seconds: float) -> None:
+        self.name = name
         self.row = row
         self.reached = reached
         self.findings = sorted(findings, key=lambda finding: finding.severity)
@@ -130,7 +140,7 @@ class Verdict:
     def to_dict(self) -> dict[str, object]:
         """Returns the verdict's fields, for JSON."""
         return {
-            "name": self.row.name,
+            "name": self.name,
             "distribution": self.row.distribution,
             "version": self.row.version,
             "entry_point": self.row.entry_point,
@@ -175,6 +185,7 @@ def examine(
     load: Load | None = None,
     advance: Callable[[], None] = lambda: None,
     folders: int = 0,
+    versions: Mapping[str, Row] = MappingProxyType({}),
 ) -> Diagnosis:
     """Returns what is wrong in the environment of a group's plugins.
 
@@ -185,25 +196,32 @@ def examine(
         load: What loads a plugin in a process of its own; `None` to load nothing. It is called from several threads.
         advance: Is called when a plugin is done with.
         folders: How many plugin folders there are; what is wrong with them is among the findings of `found`.
+        versions: The rows of instances from wheels, by the instances' names.
     """
     distributions = found.distributions()
     installed: dict[str, Distribution] = {canonicalize_name(each.name): each for each in distributions}
     rows = admission.admit(found, package if found.api else None).plugins
     findings = [*_of_environment(found, distributions), *_of_api(found, package), *_of_plugins(found, rows)]
+    findings += [finding for row in versions.values() for finding in row.findings]
+    of_programs = [row for row in (*rows, *versions.values()) if row.candidate.program]
+    findings += [finding for row in of_programs for finding in _of_program(row)]
     findings += [*_of_editables(found, group, distributions), *found.findings]  # last: the others may have read more
-    extents = {**_extents(found, distributions), OF_FOLDERS: _counted(folders, "folder")}
+    extents = {**_extents(found, distributions), OF_FOLDERS: _of_wheels(folders, len(versions))}
+    extents[OF_PROGRAMS] = _counted(len(of_programs), "program")
+    is_left_out = {OF_FOLDERS: not (folders or versions), OF_PROGRAMS: not of_programs}
     checks = [
         Check(title, extents[title], (finding for finding in findings if finding.code in codes))
         for title, codes in CHECKS.items()
-        if (package is not None or title not in OF_API) and (folders or title != OF_FOLDERS)
+        if (package is not None or title not in OF_API) and not is_left_out.get(title)
     ]
     if load is None or (package is not None and found.api is None):
         return Diagnosis(checks, [])
-    verdicts = list(_verdicts(rows, load, advance, installed))
+    named = [*((row.name, row) for row in rows), *versions.items()]
+    verdicts = list(_verdicts(named, load, advance, installed))
     if package is None:
         _pardon(verdicts)
-    loaded = [verdict for verdict in verdicts if _may_load(verdict.row)]
-    extent = f"{len(loaded):,} of {_counted(len(rows), 'plugin')}"
+    loaded = [verdict for verdict in verdicts if _may_load(verdict.row) and not verdict.row.candidate.program]
+    extent = f"{len(loaded):,} of {_counted(len(named), 'plugin')}"
     checks.append(Check(LOADS, extent, (finding for verdict in loaded for finding in verdict.findings)))
     return Diagnosis(checks, verdicts)
 
@@ -238,14 +256,21 @@ def _of_plugins(found: Discovery, rows: Iterable[Row]) -> Iterator[Finding]:
     by_info: dict[str, list[Candidate]] = {}
     for row in rows:
         yield from row.findings
-        yield from installs.check_module(row.candidate)
         if not found.api:
             yield from _declared(row.candidate, found)
+        if row.candidate.program:
+            continue
+        yield from installs.check_module(row.candidate)
         if admission.is_entry_point(row.candidate):
             by_info.setdefault(row.candidate.distribution.info, []).append(row.candidate)
     for candidates in by_info.values():
         modules = [candidate.module for candidate in candidates]
         yield from sources.check_sources(candidates[0].distribution, modules, found.path)
+
+
+def _of_program(row: Row) -> Iterator[Finding]:
+    if all(finding.code != "program-missing" for finding in row.findings):  # else admission has told it
+        yield from programs.check(row.candidate)
 
 
 def _of_editables(found: Discovery, group: str, distributions: list[Distribution]) -> Iterator[Finding]:
@@ -298,21 +323,22 @@ def _extents(found: Discovery, distributions: list[Distribution]) -> dict[str, s
 
 
 def _verdicts(
-    rows: Sequence[Row], load: Load, advance: Callable[[], None], installed: Mapping[str, Distribution]
+    rows: Sequence[tuple[str, Row]], load: Load, advance: Callable[[], None], installed: Mapping[str, Distribution]
 ) -> Iterator[Verdict]:
     """Yields what became of each plugin; a few are loaded at a time."""
 
-    def judge(row: Row) -> Verdict:
+    def judge(named: tuple[str, Row]) -> Verdict:
+        name, row = named
         try:
-            report = load(row) if _may_load(row) else None
+            report = load(row) if _may_load(row) and not row.candidate.program else None
         except PluginHostError as exc:
-            return Verdict(row, "registered", [exc.finding, *exc.more], 0.0)
+            return Verdict(name, row, "registered", [exc.finding, *exc.more], 0.0)
         finally:
             advance()
         if report is None:
-            return Verdict(row, "registered", row.findings, 0.0)
+            return Verdict(name, row, "registered", row.findings, 0.0)
         findings = [*(_mended(finding, report, row, installed) for finding in report.findings), *_habits(report, row)]
-        return Verdict(row, REACHED[report.reached], findings, report.seconds)
+        return Verdict(name, row, REACHED[report.reached], findings, report.seconds)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         yield from threads.map(judge, rows)
@@ -363,6 +389,11 @@ def _habits(report: Report, row: Row) -> Iterator[Finding]:
 def _state(findings: Iterable[Finding]) -> State:
     found = {finding.severity for finding in findings}
     return "error" if "error" in found else "warning" if found else "ok"
+
+
+def _of_wheels(folders: int, wheels: int) -> str:
+    counted = [_counted(number, thing) for number, thing in ((folders, "folder"), (wheels, "wheel")) if number]
+    return ", ".join(counted)
 
 
 def _counted(number: int, thing: str, things: str = "") -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from pluginhost.errors import Finding, PluginNotFound, PluginRefused, wrong
 from pluginhost.settings import InstanceSettings, PluginSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Final, TypeAlias
 
     from pluginhost.errors import ConfigurationError
-    from pluginhost.settings import Configuration
+    from pluginhost.settings import Configuration, Isolation
     from pluginhost.survey import Row, Survey
 
     Key: TypeAlias = tuple[str, str]
+
+S = TypeVar("S", bound=PluginSettings)
 
 _NOTHING_SET: Final = PluginSettings()
 
@@ -63,14 +66,27 @@ class Entry:
 class Entries:
     """All that is run: instances, and the plugins that have none.
 
+    An instance from a wheel is another version, which stands beside the plugin and not in its place.
+
     Args:
         survey: What is installed, and what the application brings itself.
         configuration: What is set.
+        isolation: Where some were asked to run, by the names that they were asked for by; it comes before what is set.
+        version: Returns the row of an instance from a wheel.
     """
 
-    def __init__(self, survey: Survey, configuration: Configuration) -> None:
+    def __init__(
+        self,
+        survey: Survey,
+        configuration: Configuration,
+        isolation: Mapping[str, Isolation],
+        version: Callable[[str, InstanceSettings], Row],
+    ) -> None:
         self._survey = survey
         self._of = configuration
+        self._isolation = isolation
+        self._version = version
+        self._versions: dict[str, Row] = {}
 
     def row(self, name: str) -> Row:
         """Returns the row of a plugin.
@@ -100,8 +116,9 @@ class Entries:
         instance = self._of.instances.get(name)
         if instance is None:
             return self._plain(self.row(name))
-        is_off = Finding("disabled", f"{name} is disabled", f"pluginhost enable {name}")
-        return Entry(name, self.row(instance.plugin), instance, None if instance.enabled else is_off)
+        barred = None if instance.enabled else Finding("disabled", f"{name} is disabled", f"pluginhost enable {name}")
+        row = self._from_wheel(name, instance, barred) if instance.wheel else self.row(instance.plugin)
+        return Entry(name, row, self._asked(name, row, instance), barred)
 
     def __iter__(self) -> Iterator[Entry]:
         own = {row.name for row in self._survey if row.candidate.is_builtin}
@@ -110,11 +127,26 @@ class Entries:
             if any(row.name == name for row in rows):
                 raise name_taken(f"instances.{name}", name)
             yield self.find(name)
-        made = {instance.plugin.partition("@")[0] for instance in self._of.instances.values()}
+        made = {each.plugin.partition("@")[0] for each in self._of.instances.values() if not each.wheel}
         yield from (self._plain(row) for row in rows if row.name not in made)
 
+    def versions(self) -> dict[str, Row]:
+        """Returns the rows of the instances from wheels, by the instances' names."""
+        return {name: self.find(name).row for name, each in self._of.instances.items() if each.wheel}
+
+    def _from_wheel(self, name: str, instance: InstanceSettings, barred: Finding | None) -> Row:
+        if name not in self._versions:
+            row = self._versions[name] = self._version(name, instance)
+            plugin = self._of.plugins.get(row.name, _NOTHING_SET)
+            row.barred = _barred(row, plugin, self._of) or barred
+        return self._versions[name]
+
     def _plain(self, row: Row) -> Entry:
-        return Entry(row.name, row, self._of.plugins.get(row.name, _NOTHING_SET))
+        return Entry(row.name, row, self._asked(row.name, row, self._of.plugins.get(row.name, _NOTHING_SET)))
+
+    def _asked(self, name: str, row: Row, settings: S) -> S:
+        usual: Isolation = "process" if row.candidate.program else "none"
+        return replace(settings, isolation=self._isolation.get(name) or settings.isolation or usual)
 
     def _not_found(self, name: str, names: list[str]) -> PluginNotFound:
         import difflib
@@ -129,6 +161,11 @@ class Entries:
                 f"did you mean {' or '.join(near)}?" if near else there,
             )
         )
+
+
+def wheel_of(settings: PluginSettings | None) -> str:
+    """Returns the wheel that an instance comes from; nothing for what is installed."""
+    return settings.wheel if isinstance(settings, InstanceSettings) else ""
 
 
 def judge(survey: Survey, configuration: Configuration) -> None:

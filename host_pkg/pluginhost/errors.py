@@ -17,6 +17,7 @@ Exception
     ├── PluginCallError        a call failed
     ├── PluginStopped          it does not run any more, or not yet
     ├── PluginsFailed          several did not start; it has the error of each
+    ├── GoPluginError          the other side of a go-plugin connection does not do its part
     └── ManagerClosed          the manager has shut down
 ```
 """
@@ -221,8 +222,42 @@ class PluginCallError(PluginHostError):
         self.method = method
 
 
+class RemoteFailure(Exception):
+    """What became of a call in another process, for `Blame` to say whose it is; its text is the traceback there.
+
+    Attributes:
+        code: A key of the catalogue.
+        what: What happened, as a message goes on after the method's name.
+        hint: What to do about it; empty where there is nothing better to say than of any call that fails.
+    """
+
+    def __init__(self, code: str, what: str, hint: str = "", traceback: str = "") -> None:
+        super().__init__(traceback or what)
+        self.code = code
+        self.what = what
+        self.hint = hint
+
+
 class PluginStopped(PluginHostError):
-    """The plugin does not run, or a plugin uses its host when its time is over."""
+    """The plugin does not run, or a plugin uses its host when its time is over.
+
+    Attributes:
+        plugin: Who it was that does not run and was called; empty when nobody was.
+    """
+
+    def __init__(self, finding: "Finding", *more: "Finding", plugin: str = "") -> None:
+        super().__init__(finding, *more)
+        self.plugin = plugin
+
+
+def revoked(text: str) -> PluginStopped:
+    """Returns the error that a plugin uses its host after its shutdown.
+
+    Args:
+        text: The plugin as a message names it.
+    """
+    hint = "a plugin lets go of its host in `shutdown`: its threads have ended by then"
+    return PluginStopped(Finding("host-revoked", f"{text} uses its host after its shutdown", hint))
 
 
 class PluginsFailed(PluginHostError):
@@ -235,6 +270,10 @@ class PluginsFailed(PluginHostError):
     def __init__(self, errors: "dict[str, PluginHostError]") -> None:
         super().__init__(*(error.finding for error in errors.values()))
         self.errors = errors
+
+
+class GoPluginError(PluginHostError):
+    """The other side of a go-plugin connection does not do its part."""
 
 
 class ManagerClosed(PluginHostError):

@@ -54,6 +54,14 @@ _STATE: Final = ABOUT | {
 }
 
 
+_CANARY: Final = {
+    "route": "the route's name",
+    "plugin": "who was tried",
+    "was": "who served all others; empty where none was set",
+    "reason": "why, with the figures",
+}
+
+
 class Topic(NamedTuple):
     """A kind of event that the host emits.
 
@@ -92,6 +100,42 @@ TOPICS: Final[Mapping[str, Topic]] = {
         "its calls are refused for a while, or let in again",
         ABOUT | {"state": "`open`, `half-open` or `closed`", "reason": "why"},
     ),
+    "plugin.died": Topic(
+        "its process has ended by itself, or was killed since it did not answer",
+        ABOUT | {"reason": "what became of it", "deaths": "how many times that was within a minute"},
+    ),
+    "plugin.restarted": Topic(
+        "another process of it serves in place of one that has died",
+        ABOUT | {"reason": "what became of the one before", "pid": "the number of the new one"},
+    ),
+    "plugin.reloaded": Topic(
+        "what is installed now serves in its place, or what did before",
+        ABOUT
+        | {
+            "seconds": "how long it took until calls went there",
+            "was": "the version that served until then",
+        },
+    ),
+    "plugin.reload_failed": Topic(
+        "it was to be reloaded, and what serves goes on",
+        ABOUT | {"error": "why, with the keys of `Finding.to_dict()`"},
+    ),
+    "route.fallback": Topic(
+        "a plugin did not answer a call of a route, and another one is asked, or a static value stands in",
+        {
+            "route": "the route's name",
+            "plugin": "who did not answer",
+            "method": "what was called; empty for an attribute",
+            "to": "who is asked; empty for the static value",
+            "error": "why, with the keys of `Finding.to_dict()`",
+        },
+    ),
+    "route.promoted": Topic("a route's canary serves all of its calls", _CANARY),
+    "route.rolled_back": Topic("a route's canary serves none of its calls any more", _CANARY),
+    "route.changed": Topic(
+        "an operator, or the application, has a route decide otherwise",
+        {"route": "the route's name", "changed": "what was set, a list of names"},
+    ),
     "configuration.applied": Topic(
         "the manager has another configuration",
         {
@@ -114,12 +158,15 @@ class Events:
     """The listeners of one manager.
 
     A listener is called on the thread on which something happens. What it raises is told, and the others are called.
+
+    Attributes:
+        tell: Tells of a finding, and of which plugin's it is.
     """
 
-    __slots__ = ("_listeners", "_lock", "_tell")
+    __slots__ = ("_listeners", "_lock", "tell")
 
     def __init__(self, tell: Callable[[Finding, About | None], None]) -> None:
-        self._tell = tell
+        self.tell = tell
         self._lock = threading.Lock()
         self._listeners: tuple[_Entry, ...] = ()  # replaced and never changed: others may be reading it
 
@@ -134,9 +181,7 @@ class Events:
         Raises:
             ConfigurationError: The listener cannot be called, or the topic is no text.
         """
-        _require_text("subscribe", topic)
-        if not callable(listener):
-            raise wrong("subscribe: the listener cannot be called", "give a function of one argument")
+        require_listener(listener, topic)
         entry = _Entry(topic, listener, of)
 
         def undo() -> None:
@@ -153,7 +198,7 @@ class Events:
         Raises:
             ConfigurationError: The topic is no text.
         """
-        _require_text("emit", topic)
+        require_text("emit", topic)
         event = Event(topic, source, fields)
         for wanted, listener, of in self._listeners:
             if not topic.startswith(wanted):
@@ -163,11 +208,38 @@ class Events:
             except BaseException as exc:  # a plugin's listener, as likely as the application's
                 if is_persons(exc):
                     raise
-                whose = f"{of.text}: " if of else ""
-                message = f"{whose}a listener for {wanted or 'all events'} raised {describe(exc)} at {topic}"
-                self._tell(Finding("listener-failed", message, "mend the listener; the others were told"), of)
+                self.tell(failed_listener(of.text if of else "", wanted, describe(exc), topic), of)
 
 
-def _require_text(what: str, topic: object) -> None:
+def failed_listener(of: str, wanted: str, raised: str, topic: str) -> Finding:
+    """Returns the finding that a listener raised.
+
+    Args:
+        of: Whose it is, as a message names the plugin; empty for the application's.
+        wanted: What it has subscribed to.
+        raised: What it raised.
+        topic: What it was told of.
+    """
+    message = f"{of and f'{of}: '}a listener for {wanted or 'all events'} raised {raised} at {topic}"
+    return Finding("listener-failed", message, "mend the listener; the others were told")
+
+
+def require_listener(listener: object, topic: object) -> None:
+    """Returns if something can be subscribed to a topic.
+
+    Raises:
+        ConfigurationError: It cannot be called, or the topic is no text.
+    """
+    require_text("subscribe", topic)
+    if not callable(listener):
+        raise wrong("subscribe: the listener cannot be called", "give a function of one argument")
+
+
+def require_text(what: str, topic: object) -> None:
+    """Returns if a topic is a text.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
     if type(topic) is not str:  # a subclass may raise wherever it is compared
         raise wrong(f"{what}: the topic is no text", "give a text, such as `plugin.`")

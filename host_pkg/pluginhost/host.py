@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 import pluginapi
-from pluginhost.errors import Finding, PluginStopped
+from pluginhost.errors import revoked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeForm
 
+    from pluginhost.errors import Finding
     from pluginhost.events import About, Events, Listener
 
     Kind: TypeAlias = Literal["data", "cache"]
@@ -65,16 +66,18 @@ class PluginHost(pluginapi.Host):
 
     Attributes:
         about: Which plugin it is for.
+        group: That plugin's group.
+        name: Its name.
         undo: What is undone when it is revoked, the last first: whatever gives something to the plugin adds to it.
     """
 
-    __slots__ = ("_config", "_group", "_logger", "_name", "_services", "about", "undo")
+    __slots__ = ("_config", "_logger", "_services", "about", "group", "name", "undo")
 
     def __init__(self, group: str, name: str, config: Mapping[str, object], services: Services) -> None:
         self.about = services.about
         self.undo = contextlib.ExitStack()
-        self._group = group
-        self._name = name
+        self.group = group
+        self.name = name
         self._config = MappingProxyType({key: _copied(value) for key, value in config.items()})
         self._logger = logging.getLogger(f"{group}.{name}")
         named = _Named(services.about)
@@ -92,10 +95,15 @@ class PluginHost(pluginapi.Host):
         self._require_open()
         return self._config
 
+    @property
+    def path(self) -> str:
+        """Where the plugin's configuration is set, for a message."""
+        return self._require_open().path
+
     def config_as(self, type: TypeForm[T]) -> T:
         from pluginhost import validation  # most plugins take it as it is
 
-        found: T = validation.require(dict(self.config), cast("Any", type), self._require_open().path)
+        found: T = validation.require(dict(self.config), cast("Any", type), self.path)
         return found
 
     @property
@@ -132,7 +140,19 @@ class PluginHost(pluginapi.Host):
         return undo
 
     def emit(self, topic: str, **fields: object) -> None:
-        self._require_open().events.emit(topic, self._name, fields)
+        self._require_open().events.emit(topic, self.name, fields)
+
+    def tell(self, finding: Finding) -> None:
+        """Tells of what goes wrong on the way between the plugin and its host, as long as it has one."""
+        if (services := self._services) is not None:
+            services.events.tell(finding, self.about)
+
+    def again(self) -> PluginHost:
+        """Returns another host of the same plugin: what that one gives is taken back apart from what this one gives.
+
+        For a child process, which has one of its own each time it is started.
+        """
+        return PluginHost(self.group, self.name, self._config, self._require_open())
 
     def revoke(self) -> None:
         """Ends the plugin's use of its host, and takes back what it was given."""
@@ -142,14 +162,13 @@ class PluginHost(pluginapi.Host):
     def _require_open(self) -> Services:
         services = self._services
         if services is None:
-            hint = "a plugin lets go of its host in `shutdown`: its threads have ended by then"
-            raise PluginStopped(Finding("host-revoked", f"{self.about.text} uses its host after its shutdown", hint))
+            raise revoked(self.about.text)
         return services
 
     def _own(self, kind: Kind) -> Path:
         """Returns the plugin's folder of a kind; the names of group and plugin are no paths there."""
         folder = self._require_open().folder(kind)
-        for part in ("", quote(self._group, safe=""), quote(self._name, safe="@#")):
+        for part in ("", quote(self.group, safe=""), quote(self.name, safe="@#")):
             folder = folder / part
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(os.path.abspath(folder))

@@ -52,6 +52,19 @@ def is_a(obj: object, contract: object) -> bool:
     return any(cls is contract for cls in real_mro(obj))
 
 
+def own_contracts(plugin: object, contracts: Iterable[type]) -> tuple[type, ...]:
+    """Returns which of some contracts a plugin implements, without those from which others of them derive."""
+    known = list(contracts)
+    own = [cls for cls in real_mro(plugin) if any(cls is contract for contract in known)]
+    return tuple(cls for cls in own if not any(cls in other.__mro__[1:] for other in own))
+
+
+def stated(plugin: object, name: str, default: object = None) -> object:
+    """Returns what a plugin's class has under a name, past what it may do when it is asked."""
+    classes = map(defined_by, real_mro(plugin))
+    return next((names[name] for names in classes if name in names), default)
+
+
 def contract_class(contract: object) -> type:
     """Returns the class that stands for a contract: of a generic one, that without its arguments.
 
@@ -94,8 +107,7 @@ def api_version(package: str | None) -> str | None:
     """Returns the version of an API: its `API_VERSION`, else its distribution's; `None` when there is neither."""
     if package is None:
         return None
-    version = getattr(sys.modules.get(package), "API_VERSION", None)
-    if isinstance(version, str):
+    if (version := stated_version(package)) is not None:
         return version
     from pluginapi.version import find_api
 
@@ -105,6 +117,12 @@ def api_version(package: str | None) -> str | None:
         return find_api(package)[0].version
     except ManifestError:  # nothing is stamped as that API: no plugin can be held to its version
         return None
+
+
+def stated_version(package: str) -> str | None:
+    """Returns what an imported API says of its version, as `API_VERSION`; `None` when it says nothing."""
+    version = getattr(sys.modules.get(package), "API_VERSION", None)
+    return version if isinstance(version, str) else None
 
 
 class HeldApi:
@@ -143,7 +161,7 @@ class HeldApi:
         for cls, names in self._classes.items():
             now = _class_state(cls)
             different = [key for key, value in names.items() if now.get(key, names) is not value]
-            added = [key for key in now if key not in names and not key.startswith("__annot")]
+            added = [key for key in now if key not in names and not key.startswith(_KEPT_BY_READERS)]
             replaced += [f"{cls.__qualname__}.{key}" for key in (*different, *added)]
             for key in different:
                 type.__setattr__(cls, key, names[key])
@@ -158,6 +176,8 @@ class HeldApi:
 
 
 _FUNCTION = ("__code__", "__defaults__", "__kwdefaults__")
+_KEPT_BY_READERS = ("__annot", "__msgspec_cache__")
+"""What Python and msgspec note on a class whose annotations they read, for whomever and on whatever thread."""
 
 
 def _function_state(function: object) -> list[object]:

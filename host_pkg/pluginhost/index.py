@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     # The key, what was not there, what was there, the digest of its signatures, and what was found in it.
     Stored: TypeAlias = "tuple[list[object], list[str], str, bytes, object]"
 
-FORMAT: "Final" = 4
+FORMAT: "Final" = 5
 """Raised whenever what is stored, or what it is judged by, changes."""
 
 SETTLED_NS: "Final" = 2_000_000_000
@@ -60,6 +60,16 @@ def is_settled(found: "Signature") -> bool:
 def is_regular(status: "os.stat_result") -> bool:
     """Returns whether it is the status of a regular file."""
     return status.st_mode & 0o170000 == 0o100000
+
+
+def is_own_folder(path: str) -> bool:
+    """Returns whether it is a folder, not a link to one, into which only this user can have written."""
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):
+        return False
+    own = sys.platform == "win32" or (status.st_uid == os.geteuid() and not status.st_mode & 0o022)
+    return status.st_mode & 0o170000 == 0o040000 and own
 
 
 def folder() -> str:
@@ -99,6 +109,17 @@ def search_path() -> list[str]:
     entries = absolute([entry for entry in sys.path if type(entry) is str])  # imports pass over what is no text
     unpacked = store_folder() + os.sep
     return [entry for entry in entries if not entry.startswith(unpacked)]
+
+
+def path_with(origin: str) -> list[str]:
+    """Returns `sys.path` for another process that is to import what is in an origin, and not another version of it.
+
+    An unpacked wheel comes before all else there, whether it is on the path or not.
+    """
+    path = [entry for entry in sys.path if type(entry) is str]
+    if os.path.dirname(origin) != store_folder():
+        return path
+    return [origin, *(entry for entry in path if entry != origin)]
 
 
 def absolute(paths: "Sequence[str | os.PathLike[str]]") -> list[str]:

@@ -149,7 +149,7 @@ def _restamped(distribution: Distribution, group: str, plugins: Mapping[str, Any
     manifest = distribution.facts and distribution.facts.manifest
     if not manifest or manifest.malformed:
         return  # built without the hook, or told of elsewhere
-    for (of, name), (_, contracts, capabilities, requires) in manifest.plugins.items():
+    for (of, name), (_, contracts, capabilities, requires, program) in manifest.plugins.items():
         if of != group:
             continue
         now = plugins.get(group, {}).get(name, {})
@@ -157,6 +157,8 @@ def _restamped(distribution: Distribution, group: str, plugins: Mapping[str, Any
             yield f"the contracts or capabilities of {name!a} are others"
         if {key: texts for key, texts in now.get("requires", {}).items() if texts} != requires:
             yield f"what {name!a} requires is something else"
+        if now.get("program", "") != program:
+            yield f"the program of {name!a} is another"
 
 
 def _restructured(distribution: Distribution, path: Iterable[str]) -> Iterator[str]:

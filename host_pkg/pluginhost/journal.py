@@ -9,7 +9,7 @@ from pluginhost.errors import escape
 from pluginhost.events import ABOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
 
     from pluginapi import Event
     from pluginhost.errors import Finding
@@ -38,6 +38,36 @@ def tell(finding: Finding, about: About | None = None) -> None:
     _write(level, finding, (about.fields if about else {}) | {"code": finding.code, "stage": finding.stage})
 
 
+def hear(group: str, about: About, is_error: bool, line: str) -> None:
+    """Writes what the process of an isolated plugin has written, under the plugin's own logger.
+
+    Args:
+        group: The entry-point group.
+        about: Which plugin's process it is.
+        is_error: Whether it wrote to standard error.
+        line: The line.
+    """
+    logger = logging.getLogger(f"{group}.{about.plugin}")
+    logger.log(logging.WARNING if is_error else logging.INFO, "%s", line, extra={**_NOTHING, **about.fields})
+
+
+def voice(group: str, about: About) -> logging.LoggerAdapter[logging.Logger]:
+    """Returns the log of a plugin whose process says of each line how grave it is, under the plugin's own logger.
+
+    Args:
+        group: As for `hear`.
+        about: As for `hear`.
+    """
+    return _Voice(logging.getLogger(f"{group}.{about.plugin}"), {**_NOTHING, **about.fields})
+
+
+class _Voice(logging.LoggerAdapter[logging.Logger] if TYPE_CHECKING else logging.LoggerAdapter):  # type: ignore[misc]
+    """A logger whose records say, beside what is said of each, which plugin's they are."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return msg, {**kwargs, "extra": {**(self.extra or {}), **kwargs.get("extra", {})}}
+
+
 def _on_event(event: Event) -> None:
     fields: Mapping[str, Any] = event.fields
     if not event.source and (line := _line(event.topic, fields)):  # a plugin may emit under any topic
@@ -54,8 +84,15 @@ def _line(topic: str, fields: Mapping[str, Any]) -> str:
             return f"{who} serves in place of the generation before it"
         case "plugin.stopped":
             return f"{who} stopped in {fields['seconds']:.3f} s"
+        case "plugin.restarted":
+            return f"{who} has another process, {fields['pid']}"
         case "plugin.breaker" if fields["state"] == "closed":
             return f"{who} has its calls let in again"
+        case "route.promoted" | "route.rolled_back":
+            became = "is promoted" if topic == "route.promoted" else "is rolled back"
+            return f"route {fields['route']}: {fields['plugin']} {became}: {fields['reason']}"
+        case "route.changed":
+            return f"route {fields['route']} is changed: {', '.join(fields['changed'])}"
         case "configuration.applied":
             done = [
                 f"{what} {', '.join(names)}" for what in ("started", "replaced", "stopped") if (names := fields[what])

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluginapi
 from pluginhost import identity, stubs
-from pluginhost.errors import Finding, PluginHostError, PluginStopped, PluginTypeError
+from pluginhost.errors import Finding, PluginHostError, PluginLookupError, PluginStopped, PluginTypeError
 from pluginhost.events import About
+from pluginhost.gate import Gate
 from pluginhost.status import Status
 from pluginhost.symbols import Symbol
 from pluginhost.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Final
 
     from typing_extensions import TypeForm
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pluginhost.containment import Containment
     from pluginhost.events import Events
     from pluginhost.generations import Generation
+    from pluginhost.leftovers import Old
     from pluginhost.loading import Loaded
     from pluginhost.settings import PluginSettings
     from pluginhost.status import State
@@ -53,21 +55,27 @@ class Handle:
 
     Attributes:
         name: What it is asked for by.
+        before: What served before the last reload: what was discovered, and its copy in the store; `None` at first.
         candidate: What was discovered.
         containment: What its latest generation is held to; `None` before there is one.
         state: Where it is in its life.
         error: Why it is refused or failed; `None` in every other state.
         generation: How many times it has come to run.
+        made_of: What its distribution was made of when it was last started or reloaded; empty when that is not known.
         needs: The handles of the plugins that it uses, which end after it.
+        old: What is known of its generations that were replaced, and may still be there.
         serving: The generation that calls go to; `None` while it does not run.
         last_class: The class of what its factory last returned; it does not hold it.
+        reload_error: Why the last reload left the generation before in place; `None` when it did not.
+        reload_seconds: How long the last reload took until calls went to the new generation.
         settings: What was set for it when it was last started.
         tally: The calls of all its generations.
     """
 
     __slots__ = (
-        "__weakref__", "_began", "_events", "_lock", "_stubs", "candidate", "containment",
-        "error", "generation", "last_class", "name", "needs", "serving", "settings", "state", "tally",
+        "__weakref__", "_began", "_events", "_gate", "_lock", "_stubs", "before", "candidate", "containment", "error",
+        "generation", "last_class", "made_of", "name", "needs", "old", "reload_error", "reload_seconds", "serving",
+        "settings", "state", "tally",
     )  # fmt: skip
 
     def __init__(self, name: str, candidate: Candidate, events: Events) -> None:
@@ -80,6 +88,11 @@ class Handle:
         self.generation = 0
         self.needs: list[Handle] = []
         self.last_class: weakref.ref[type] | None = None
+        self.before: tuple[Candidate, str] | None = None
+        self.made_of = ""
+        self.old: list[Old] = []
+        self.reload_error: PluginHostError | None = None
+        self.reload_seconds: float | None = None
         self._events = events
         self._began: float | None = None  # its start, or its end
         self._lock = threading.Lock()
@@ -87,6 +100,7 @@ class Handle:
         self.serving: Generation | None = None
         # The first is that of all its contracts. Replaced and never changed: others may be reading it.
         self._stubs: dict[stubs.StubClass, pluginapi.Plugin] = {}
+        self._gate: Gate | None = None  # at which calls wait
 
     @property
     def about(self) -> About:
@@ -108,6 +122,11 @@ class Handle:
         """What it says it can do beyond its contracts; nothing while it does not run."""
         return self.serving.loaded.capabilities if self.serving else frozenset()
 
+    @property
+    def kinds(self) -> list[stubs.StubClass]:
+        """The classes of the stubs that stand for the plugin."""
+        return list(self._stubs)
+
     def implements(self, contract: TypeForm[P]) -> bool:
         """Returns whether the plugin runs and its class derives from a contract."""
         wanted = identity.contract_class(contract)
@@ -126,7 +145,7 @@ class Handle:
         if not self._stubs:
             return cast("P", plugin)
         stub = next((stub for stub in self._stubs.values() if identity.is_a(stub, cls)), None)
-        return cast("P", stub or self._stub_of_more(cls))
+        return cast("P", stub if stub is not None else self._stub_of_more(cls))
 
     def lookup(self, symbol: str, type: TypeForm[T]) -> Symbol[T]:
         """Returns a symbol of the plugin's module, as Go's `plugin.Lookup` does.
@@ -136,10 +155,16 @@ class Handle:
             type: The type that it must have, such as `int` or `Callable[[], int]`.
 
         Raises:
-            PluginLookupError: There is no such symbol, or it is of another type.
+            PluginLookupError: There is no such symbol, or it is of another type; or the plugin is isolated.
             PluginStopped: The plugin does not run.
         """
-        return Symbol(self._running().module, symbol, type, self.candidate)
+        module = self._running().module
+        if module is None:
+            here = "" if self.candidate.program else ', or run it with isolation = "none"'
+            hint = f"add a method to its contract{here}"
+            what = f"{self}: {symbol!r} is in a process of its own, where no reference can point"
+            raise PluginLookupError(Finding("lookup-isolated", what, hint))
+        return Symbol(module, symbol, type, self.candidate)
 
     def move(self, state: State, error: PluginHostError | None = None) -> None:
         """Takes the plugin to its next state, and tells of it."""
@@ -173,6 +198,8 @@ class Handle:
             breaker=contained.breaker if contained and self.serving else "closed",
             abandoned=contained.abandoned if contained else 0,
             error=str(self.error) if self.error else None,
+            reload_seconds=self.reload_seconds,
+            reload_error=str(self.reload_error) if self.reload_error else None,
         )
 
     def require_startable(self) -> None:
@@ -207,6 +234,7 @@ class Handle:
             contracts: The host's contracts; the stub is of those that the plugin implements.
         """
         self._let_in(generation, contracts)
+        self.reload_error = None  # it is of what ended
         self.move("running")
 
     def replace(self, generation: Generation, contracts: Iterable[type], needs: list[Handle]) -> Generation:
@@ -218,32 +246,63 @@ class Handle:
             needs: The handles of the plugins that it uses.
         """
         before = cast("Generation", self.serving)
+        self.candidate = generation.loaded.candidate
         self._let_in(generation, contracts)
         self.needs, self.settings = needs, generation.settings
         self._tell("plugin.replaced", before="running")
         return before
 
+    def hold(self, inside: Collection[stubs.Calls]) -> None:
+        """Has calls wait that come from now on, until `resume` or `replace`; those inside go on.
+
+        Args:
+            inside: Where those calls went that must return first; what they call does not wait.
+        """
+        with self._lock:
+            self._gate = gate = Gate(inside)
+            for kind, stub in self._stubs.items():
+                stubs.swap(stub, gate.calls(kind, stub, self._road(kind, cast("Generation", self.serving))))
+
+    def resume(self) -> None:
+        """Lets the calls that wait go to the generation that serves."""
+        with self._lock:
+            if self.serving is not None:
+                for kind, stub in self._stubs.items():
+                    stubs.swap(stub, self._road(kind, self.serving))
+            self._open()
+
+    def _open(self) -> None:
+        if self._gate is not None:
+            self._gate.open()
+            self._gate = None
+
     def _let_in(self, generation: Generation, contracts: Iterable[type]) -> None:
         plugin = generation.loaded.plugin
         with self._lock:
             if generation.is_plugin:
-                kind = stubs.stub_class(_own_contracts(plugin, contracts))
-                stub = self._stubs.get(kind) or kind.make(self.name, self, generation.calls(kind))
+                kind = stubs.stub_class(identity.own_contracts(plugin, [*contracts, pluginapi.Plugin]))
+                stub = self._stubs.get(kind)
+                if stub is None:  # whether it is true is for the plugin to say: its contract may have a `__len__`
+                    stub = kind.make(self.name, self, generation.calls(kind))
                 self._stubs = {kind: stub} | self._stubs
             for kind, stub in self._stubs.items():
-                if all(identity.is_a(plugin, contract) for contract in kind.contracts):
-                    stubs.swap(stub, generation.calls(kind))
-                else:
-                    stubs.swap(stub, self._refusing(kind))
-            self.serving, self.containment = generation, generation.containment
+                stubs.swap(stub, self._road(kind, generation))
+            self.serving, self.containment, self.made_of = generation, generation.containment, generation.made_of
             self.last_class = weakref.ref(type(plugin))
             self.generation += 1
+            self._open()
 
-    def end(self, seconds: float) -> list[Finding]:
+    def _road(self, kind: stubs.StubClass, generation: Generation) -> stubs.Calls:
+        """Returns where the calls of a stub go while a generation serves that may not implement its contracts."""
+        is_fit = all(identity.is_a(generation.loaded.plugin, contract) for contract in kind.contracts)
+        return generation.calls(kind) if is_fit else self._refusing(kind)
+
+    def end(self, seconds: float, because: PluginHostError | None = None) -> list[Finding]:
         """Stops the plugin: lets no call in, waits for those inside, calls `shutdown` once, takes back what it got.
 
         Args:
             seconds: The deadline of all that; the calls inside have half of it.
+            because: What it has failed with; `None` where it is just to end.
 
         Returns:
             What went wrong on the way; the plugin is stopped or failed all the same.
@@ -255,6 +314,7 @@ class Handle:
             with self._lock:
                 for kind, stub in self._stubs.items():
                     stubs.swap(stub, self._refusing(kind))
+                self._open()
             found, error = generation.end(seconds)
         except BaseException:  # Ctrl-C: its end has begun, and no second one begins
             self.serving = None
@@ -263,14 +323,15 @@ class Handle:
             raise
         self.serving = None
         self.needs = []
+        error = because or error
         self.move("failed" if error else "stopped", error)
-        return found
+        return [because.finding, *found] if because else found
 
     def __repr__(self) -> str:
         return f"<Handle {self}: {self.state}>"
 
     def __str__(self) -> str:
-        return str(self.candidate) if self.name == self.candidate.name else f"{self.name}, {self.candidate}"
+        return titled(self.name, self.candidate)
 
     def _running(self) -> Loaded:
         if self.serving is None:
@@ -288,12 +349,13 @@ class Handle:
         return Finding("plugin-stopped", f"{self} is being started or stopped by another thread", hint)
 
     def _refusing(self, kind: stubs.StubClass) -> stubs.Calls:
-        return kind.to(lambda name: self._refuse, self._refuse, self._refuse, _pass)
+        return kind.to(lambda name: self._refuse, self._refuse, self._refuse, stubs.blame_nobody)
 
     def _refuse(self, *args: Any, **named: Any) -> Any:
         why = f": {self.error.finding.message}" if self.error else ""
         hint = f"mend it, then start it: manager.start({self.name!r})" if why else f"manager.start({self.name!r})"
-        raise PluginStopped(Finding("plugin-stopped", f"{self} does not run, it is {self.state}{why}", hint))
+        what = f"{self} does not run, it is {self.state}{why}"
+        raise PluginStopped(Finding("plugin-stopped", what, hint), plugin=self.name)
 
     def _stub_of_more(self, contract: type) -> pluginapi.Plugin:
         """Returns a stub of a contract that is none of the API's own."""
@@ -313,8 +375,17 @@ class Handle:
             if self.state != "running":
                 self._refuse()
             if kind not in self._stubs:
-                self._stubs = self._stubs | {kind: kind.make(self.name, self, generation.calls(kind))}
+                calls = generation.calls(kind)
+                stub = kind.make(self.name, self, calls)
+                if self._gate:
+                    stubs.swap(stub, self._gate.calls(kind, stub, calls))
+                self._stubs = self._stubs | {kind: stub}
             return self._stubs[kind]
+
+
+def titled(name: str, candidate: Candidate) -> str:
+    """Returns a plugin, or an instance of one, as a message names it."""
+    return str(candidate) if name == candidate.name else f"{name}, {candidate}"
 
 
 def require_fit(generation: Generation, contracts: Iterable[type]) -> None:
@@ -324,7 +395,25 @@ def require_fit(generation: Generation, contracts: Iterable[type]) -> None:
         ConfigurationError: A contract of it does not do.
     """
     if generation.is_plugin:
-        generation.calls(stubs.stub_class(_own_contracts(generation.loaded.plugin, contracts)))
+        generation.calls(
+            stubs.stub_class(identity.own_contracts(generation.loaded.plugin, [*contracts, pluginapi.Plugin]))
+        )
+
+
+def require_kept(generation: Generation, handle: Handle) -> None:
+    """Returns if a generation implements all contracts as which callers have the plugin that serves.
+
+    Raises:
+        PluginTypeError: It does not, and their calls would fail.
+    """
+    asked = dict.fromkeys(contract for kind in handle.kinds for contract in kind.contracts)
+    lost = [each for each in asked if handle.implements(each) and not identity.is_a(generation.loaded.plugin, each)]
+    if lost:
+        candidate = generation.loaded.candidate
+        names = ", ".join(f"{each.__module__}.{each.__qualname__}" for each in lost)
+        what = f"{candidate}: it is no {names} any more, as which the version that serves is called"
+        hint = f"its author keeps the contract, or you stop {handle.name} and start it anew"
+        raise PluginTypeError(Finding("contract-broken", what, hint, candidate.distribution.info))
 
 
 def require_own(loaded: Loaded, other: Handle) -> None:
@@ -343,14 +432,3 @@ def require_own(loaded: Loaded, other: Handle) -> None:
                 candidate.distribution.info,
             )
         )
-
-
-def _own_contracts(plugin: object, contracts: Iterable[type]) -> tuple[type, ...]:
-    """Returns the contracts that a plugin implements, without those from which others of them derive."""
-    known = [*contracts, pluginapi.Plugin]
-    own = [cls for cls in identity.real_mro(plugin) if any(cls is contract for contract in known)]
-    return tuple(cls for cls in own if not any(cls in other.__mro__[1:] for other in own))
-
-
-def _pass(name: str, exc: BaseException) -> None:
-    """Blames nobody: what refuses has said why."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import inspect
 import sys
 import threading
 from importlib.metadata import EntryPoint
@@ -15,20 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stevedore.named import NamedExtensionManager
 
-import pluginhost.catalogue  # noqa: F401 - to tell of a plugin after which nothing can be imported
-from pluginhost import identity, places, symbols
-from pluginhost.errors import (
-    ConfigurationError,
-    Finding,
-    PluginFactoryError,
-    PluginImportError,
-    PluginLoadError,
-)
-from pluginhost.interrupts import Interrupted
+from pluginhost import factories, identity, places, reimport, symbols
+from pluginhost.errors import Finding, PluginLoadError
 from pluginhost.process import Change, Modules, ProcessState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
     from contextlib import AbstractContextManager
     from types import ModuleType
     from typing import Final, Literal, TypeAlias
@@ -45,22 +36,26 @@ class Loaded:
 
     Attributes:
         candidate: What was admitted.
-        module: Its module.
+        module: Its module; `None` when it is in another process.
         plugin: What its factory returned.
         findings: What it changed of the process while it was imported and made.
         capabilities: What it says it can do beyond its contracts.
         built_against: The API version that its wheel was built against, where it is older than the host's; else empty.
+        end: Gives back what it holds, once it is shut down.
     """
 
-    __slots__ = ("built_against", "candidate", "capabilities", "findings", "module", "plugin")
+    __slots__ = ("built_against", "candidate", "capabilities", "end", "findings", "module", "plugin")
 
-    def __init__(self, candidate: Candidate, module: ModuleType, plugin: object, findings: list[Finding]) -> None:
+    def __init__(
+        self, candidate: Candidate, module: ModuleType | None, plugin: object, findings: list[Finding]
+    ) -> None:
         self.candidate = candidate
         self.module = module
         self.plugin = plugin
         self.findings = findings
         self.capabilities: frozenset[str] = frozenset()
         self.built_against = ""
+        self.end: Callable[[], object] = int
 
 
 class Source(NamedTuple):
@@ -79,9 +74,6 @@ class Source(NamedTuple):
 
 IMPORTED: Final = "pluginhost.imported"
 """The audit event between a plugin's import and its `New()`; its argument is the plugin's name."""
-
-STAGE: Final = "pluginhost.stage"
-"""The audit event when a plugin's own code begins to run and when it has: its name, and `import`, `new` or nothing."""
 
 
 def load(
@@ -146,7 +138,7 @@ def find(candidate: Candidate) -> list[Finding]:
     """
     state, modules = ProcessState(), Modules()
     try:
-        module = _import(candidate, modules)
+        module = factories.import_module(candidate, modules.restore)
         if ":" in candidate.value:
             symbols.find(module, candidate.factory, candidate)
     except PluginLoadError as exc:
@@ -221,49 +213,23 @@ class _AdmittedEntryPoint(EntryPoint):
     def load(self) -> Callable[[], object]:
         candidate: Candidate = vars(self)["candidate"]
         modules: Modules = vars(self)["modules"]
-        factory: object = vars(self)["factory"]
+        own: Callable[[], object] | None = vars(self)["factory"]
         watched: Watched = vars(self)["watched"]
-        if factory is None:
+        if own is None:
             with watched("import"):
-                module = vars(self)["loaded"] = _import(candidate, modules)
-            factory = symbols.find(module, candidate.factory, candidate)
+                module = vars(self)["loaded"] = factories.import_module(candidate, modules.restore)
+            factory = factories.find(module, candidate)
         else:
-            module = vars(self)["loaded"] = _module_of(factory)
-        if not callable(factory):
-            raise PluginFactoryError(
-                Finding(
-                    "factory-not-callable",
-                    f"{candidate}: {candidate.factory} is a {identity.class_name(factory)}, not a factory",
-                    f"write `def {candidate.factory}():` in {candidate.module}, returning the plugin",
-                    symbols.file_of(module),
-                )
-            )
-
-        _require_no_arguments(factory, candidate, module)
-        _audit(IMPORTED, candidate.name)
+            module = vars(self)["loaded"] = _module_of(own)
+            factory = factories.require_factory(own, module, candidate)
+        factories.audit(IMPORTED, candidate.name)
         vars(self)["reached"](module)
 
         def new() -> object:
             with watched("new"):
-                try:
-                    try:
-                        _audit(STAGE, candidate.name, "new")
-                        return factory()
-                    finally:
-                        _audit(STAGE, candidate.name, "")
-                        modules.restore()
-                except Interrupted:
-                    raise
-                except BaseException as exc:
-                    what = f"{candidate.factory}()"
-                    raise PluginFactoryError(_raised("factory-failed", candidate, what, exc)) from exc
+                return factories.make(factory, candidate, modules.restore)
 
         return new
-
-
-def _audit(event: str, *args: str) -> None:
-    with contextlib.suppress(BaseException):  # a hook that the plugin added may raise
-        sys.audit(event, *args)
 
 
 def _unwatched(stage: str) -> AbstractContextManager[None]:
@@ -276,74 +242,6 @@ def _module_of(factory: object) -> ModuleType:
     return sys.modules.get(name) or sys.modules["__main__"]
 
 
-def require_config(module: ModuleType, config: Mapping[str, object], path: str, candidate: Candidate) -> None:
-    """Returns if a configuration is of the type that a plugin's module declares as `Config`, where it declares one.
-
-    Raises:
-        ConfigurationError: It is not; the error has every fault.
-    """
-    declared = symbols.config_type(module)
-    if declared is None:
-        return
-    from pluginhost import validation  # most plugins declare none
-
-    found = [fault.finding() for fault in validation.faults(config, declared, path)]
-    if found:
-        raise ConfigurationError(
-            *(Finding("config-wrong", f"{candidate}: {each.message}", each.hint, each.path) for each in found)
-        )
-
-
-def _require_no_arguments(factory: Callable[..., object], candidate: Candidate, module: ModuleType) -> None:
-    """Returns if a factory can be called as the host does; one whose signature is not known is tried."""
-    try:
-        if inspect.getattr_static(factory, "__signature__", None) is not None:
-            return  # what it states there need not be so
-        signature = inspect.signature(factory, follow_wrapped=False)
-    except Interrupted:
-        raise
-    except BaseException:  # a built-in without one, or a signature of the plugin's own making
-        return
-    try:
-        signature.bind()
-    except TypeError as exc:
-        raise PluginFactoryError(
-            Finding(
-                "factory-arguments",
-                f"{candidate}: {candidate.factory} cannot be called without arguments: {exc}",
-                f"its author writes `def {candidate.factory}():`, which takes none; configuration comes with `init`",
-                symbols.file_of(module),
-            )
-        ) from exc
-
-
-def _import(candidate: Candidate, modules: Modules) -> ModuleType:
-    try:
-        try:
-            _audit(STAGE, candidate.name, "import")
-            return importlib.import_module(candidate.module)
-        finally:
-            _audit(STAGE, candidate.name, "")
-            modules.restore()
-    except Interrupted:
-        raise
-    except ModuleNotFoundError as exc:
-        name = vars(ImportError)["name"].__get__(exc)  # past what the exception's class may say
-        own = type(name) is str and is_within(candidate.module, name)
-        if not own:
-            raise PluginImportError(_raised("import-failed", candidate, f"import {candidate.module}", exc)) from exc
-        raise PluginImportError(
-            Finding(
-                "module-missing",
-                f"{candidate}: there is no module {name!r}, and its entry point names {candidate.module!r}",
-                f"reinstall {candidate.distribution.name}; if that does not help, its author corrects the entry point",
-                candidate.distribution.info,
-            )
-        ) from exc
-    except BaseException as exc:
-        raise PluginImportError(_raised("import-failed", candidate, f"import {candidate.module}", exc)) from exc
-
-
 def _changed(candidate: Candidate, change: Change) -> Finding:
     return Finding(
         "process-unsafe" if change.is_grave else "process-changed",
@@ -352,17 +250,6 @@ def _changed(candidate: Candidate, change: Change) -> Finding:
         candidate.distribution.info,
         "warning",  # what is grave refuses a plugin at first sight; this is told of one that runs all the same
         "import",
-    )
-
-
-def _raised(code: str, candidate: Candidate, what: str, exc: BaseException) -> Finding:
-    _, last = places.places(exc, candidate.module)
-    after = "; next: pip check" if issubclass(type(exc), ImportError) else candidate.without  # it tells what is missing
-    return Finding(
-        code,
-        f"{candidate}: {what} {places.raised(exc, candidate.module)}",
-        f"tell the author of {candidate.distribution.name}; --traceback shows more{after}",
-        last.file if last else "",
     )
 
 
@@ -382,18 +269,14 @@ def forget(candidate: Candidate, others: Iterable[Candidate]) -> list[str]:
         others: Those that are held.
     """
     own = places.own_package(candidate.module)
-    sharing = [str(other) for other in others if is_within(other.module, own)]
+    sharing = [str(other) for other in others if places.is_within(other.module, own)]
     if not sharing:
         with SERIAL:
-            for name in [name for name in sys.modules if is_within(name, own)]:
+            for name in [name for name in sys.modules if places.is_within(name, own)]:
                 del sys.modules[name]
+            reimport.release(own)
             parent, _, child = own.rpartition(".")
             if parent in sys.modules:
                 vars(sys.modules[parent]).pop(child, None)
             importlib.invalidate_caches()
     return sharing
-
-
-def is_within(module: str, package: str) -> bool:
-    """Returns whether a module is a package or stands in it."""
-    return f"{module}.".startswith(f"{package}.")

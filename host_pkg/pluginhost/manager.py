@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from pluginapi import Plugin
+    from pluginhost.control import Control
     from pluginhost.entries import Entries, Entry
     from pluginhost.events import About, Listener
     from pluginhost.host import Kind
     from pluginhost.lifecycle import Handle
     from pluginhost.registered import Registered
+    from pluginhost.registry import Registry
+    from pluginhost.reload import Reloaded
+    from pluginhost.routing import Routes
     from pluginhost.runner import Runner
-    from pluginhost.settings import Configuration, When
-    from pluginhost.status import Status
+    from pluginhost.settings import Configuration, InstanceSettings, Isolation, When
+    from pluginhost.status import RouteStatus, Status
+    from pluginhost.watching import Watcher
 
     P = TypeVar("P", bound=Plugin)
 
@@ -56,6 +61,8 @@ class PluginManager:
         shutdown_timeout: float | None = None,
         safe_mode: bool | None = None,
         allow: "Collection[str] | None" = None,
+        routes: "Mapping[str, Mapping[str, object]] | None" = None,
+        control: bool | None = None,
     ) -> None:
         """Makes a manager; nothing is searched or imported yet.
 
@@ -71,7 +78,8 @@ class PluginManager:
             plugins: By plugin name, its settings, such as `enabled` (true or false), `config` (a table for its `init`)
                 and `distribution` (whose plugin is meant, where several share the name).
             instances: By instance name, its settings: `plugin` (whose instance it is), and what may be set for a
-                plugin. A plugin that has instances is run as these; by its own name it runs when it is asked for.
+                plugin. A plugin that has instances is run as these; by its own name it runs when it is asked for. One
+                with a `wheel` is another version, which is run beside the plugin.
             capabilities: What the application offers to plugins, which may require it.
             plugin_dirs: Folders of wheels, each of which is a plugin or what plugins need; what is installed comes
                 before them.
@@ -82,6 +90,9 @@ class PluginManager:
                 half of that again for the calls that are inside.
             safe_mode: Whether no installed plugin is started, so that one that breaks the application can be found.
             allow: The plugins that may run, as `NAME` or `NAME@DISTRIBUTION`; all others are as if disabled.
+            routes: By a route's name, which plugin serves it: `settings.RouteSettings`.
+            control: Whether operators may act on the running application, through a socket of this user's alone. It is
+                there from the first plugin that is asked for until `close`.
 
         Raises:
             ConfigurationError: A setting is unknown or of the wrong type, or the file cannot be read.
@@ -97,6 +108,8 @@ class PluginManager:
             "shutdown_timeout": shutdown_timeout,
             "safe_mode": safe_mode,
             "allow": allow,
+            "routes": routes,
+            "control": control,
         }
         self._given = {name: value for name, value in given.items() if value is not None}
         if api is not ...:
@@ -112,12 +125,16 @@ class PluginManager:
         self.folder: Callable[[Kind], Path] | None = None  # in which plugins have theirs, in place of the user's
         self.registered: dict[str, Registered] = {}
         self._named: dict[str, Handle] = {}  # by the names under which they were asked for
+        self._isolation: dict[str, Isolation] = {}  # where plugins were asked to run
         self.path: list[str] = []  # what the last survey says of wheels
         self._runner_made: Runner | None = None
+        self._control: Control | None = None
+        self._routes_made: Routes | None = None
         self._logged: set[Finding] = set()
         self._is_closed = False
         self._lock = RLock()
         self._apply_lock = RLock()
+        self._is_reloading = False
 
     def _configured(self, configuration: "str | PathLike[str] | Mapping[str, object] | None") -> "Configuration":
         from pluginhost import config  # a survey does without
@@ -183,7 +200,20 @@ class PluginManager:
     def _entries(self) -> "Entries":
         from pluginhost.entries import Entries
 
-        return Entries(self.survey(), self.configuration)
+        return Entries(self.survey(), self.configuration, self._isolation, self._from_wheel)
+
+    def _from_wheel(self, name: str, settings: "InstanceSettings") -> "Row":
+        from pluginhost import versions  # most hosts have one version of each plugin
+
+        return versions.row(name, settings, self.group, self.api, self.path)
+
+    def versions(self) -> "dict[str, Row]":
+        """Returns the rows of the instances that are from wheels of their own, by the instances' names.
+
+        They are in no survey: that is of what is installed. A wheel that is new is unpacked; nothing is imported.
+        """
+        of = self._configuration
+        return self._entries().versions() if of and any(each.wheel for each in of.instances.values()) else {}
 
     def survey_wheel(self, wheel: str) -> "Survey":
         """Returns the survey of a wheel file's plugins, judged by what is installed here; its findings are the file's.
@@ -206,13 +236,22 @@ class PluginManager:
         survey.findings = [each for each in (*checked.findings, *inside.findings) if each.code not in told]
         return survey
 
-    def get(self, name: str, contract: "TypeForm[P]", requires: "Collection[str]" = ()) -> "P":
+    def get(
+        self,
+        name: str,
+        contract: "TypeForm[P]",
+        requires: "Collection[str]" = (),
+        *,
+        isolation: "Isolation | None" = None,
+    ) -> "P":
         """Returns what stands for a plugin, started at the first call and the same object each time.
 
         Args:
             name: The plugin's name, or an instance's; `NAME@DISTRIBUTION` picks one of several that share the name.
             contract: The contract that it must implement, such as `Greeter`.
             requires: Capabilities that it must have.
+            isolation: Where it runs, from now on and whatever is set for it: `process` for a process of its own, `none`
+                for this one.
 
         Returns:
             A stub of the contract's type. What a call raises is a `PluginCallError`; a `pluginapi.PluginError` is the
@@ -225,24 +264,51 @@ class PluginManager:
                 at the next call.
             PluginInitError: Its `init` or `validate` raised.
             PluginStopped: It was stopped.
+            ConfigurationError: It runs elsewhere already, or cannot be isolated, or must be.
             ManagerClosed: The manager has shut down.
         """
-        handle = self.handle(name)
+        handle = self.handle(name, isolation=isolation)
         if lacking := set(requires) - handle.capabilities:
             from pluginhost import dependencies
 
             raise dependencies.lacking(handle, lacking, self.survey())
         return handle.require(contract)
 
-    def handle(self, name: str) -> "Handle":
+    def _ask_for(self, name: str, isolation: "Isolation") -> None:
+        """Notes where a plugin is to run.
+
+        Raises:
+            ConfigurationError: It runs elsewhere, or must.
+        """
+        from pluginhost.entries import wheel_of
+
+        if isolation not in ("none", "process"):
+            raise wrong(f"isolation is {isolation!r}", "give 'process' or 'none'")
+        entry = self.entry(name)
+        if isolation == "none" and (wheel := wheel_of(entry.settings)):
+            hint = "leave isolation out: one process cannot have two versions of a module"
+            raise wrong(f"{name} is from {wheel}, and needs a process of its own", hint)
+        if isolation == "none" and entry.row.candidate.program:
+            raise wrong(f"{name} is a program, and needs a process of its own", "leave isolation out")
+        handle = self._runner.registry.find(entry)
+        settings = handle.settings if handle and handle.state == "running" else None
+        if settings is not None and settings.isolation != isolation:
+            where = "this process" if isolation == "process" else "a process of its own"
+            raise wrong(f"{handle} runs in {where}", f"first: manager.unload({entry.name!r})")
+        self._isolation = self._isolation | {entry.name: isolation}
+
+    def handle(self, name: str, *, isolation: "Isolation | None" = None) -> "Handle":
         """Returns the handle of a plugin, started at the first call.
 
         Args:
             name: The plugin's name, or an instance's.
+            isolation: As for `get`.
 
         Raises:
             PluginHostError: As for `get`.
         """
+        if isolation is not None:
+            self._ask_for(name, isolation)
         handle = self._named.get(name)
         if handle is None or handle.state != "running" or self._trial:
             handle = self._runner.serve(self.entry(name))
@@ -260,6 +326,51 @@ class PluginManager:
             ManagerClosed: The manager has shut down.
         """
         return {handle.name: handle.require(contract) for handle in self._runner.serving(contract, requires)}
+
+    def route(self, contract: "TypeForm[P]", name: str | None = None) -> "P":
+        """Returns what stands for whichever plugin serves: it decides at each call, and is the same object each time.
+
+        It decides by what is set for the route, and by the `pluginhost.context` of the call. No plugin is started
+        before a call goes to it.
+
+        Args:
+            contract: The contract that all of them implement, such as `Greeter`.
+            name: The route's name, under which it is configured; the contract's.
+
+        Raises:
+            ConfigurationError: The route has another contract already, or what is set for it does not fit this one.
+            ManagerClosed: The manager has shut down.
+        """
+        self._runner.require_open()
+        return self._routes.get(contract, name, self.configuration.routes)
+
+    def routes(self) -> "dict[str, RouteStatus]":
+        """Returns how each route is that was asked for, by name."""
+        return self._routes_made.status() if self._routes_made else {}
+
+    def reroute(self, name: str, changes: "Mapping[str, object]") -> None:
+        """Has a route decide otherwise, from its next call on until its configuration changes.
+
+        Args:
+            name: The route's name.
+            changes: What is set of `settings.RouteSettings`; what is left out stays, in tables such as `weights`, too.
+
+        Raises:
+            ConfigurationError: There is no such route, or a value is wrong. Nothing is changed.
+        """
+        self._routes.change(name, changes)
+
+    def settle(self, name: str, *, is_good: bool) -> None:
+        """Ends the trial of a route's canary.
+
+        Args:
+            name: The route's name.
+            is_good: Whether it serves all calls from now on, or none.
+
+        Raises:
+            ConfigurationError: There is no such route, or it has no canary.
+        """
+        self._routes.settle(name, is_good=is_good)
 
     def load_all(self) -> None:
         """Starts every plugin that is not disabled or stopped, those first that others require.
@@ -285,13 +396,24 @@ class PluginManager:
     def start(self, name: str) -> None:
         """Starts a plugin, also one that was stopped or has failed; one that runs goes on.
 
+        If its files have changed since it ran, it is imported anew, and what runs of its wheel is reloaded with it.
+
         Args:
             name: The plugin's name, or an instance's.
 
         Raises:
             PluginHostError: As for `get`.
         """
-        self._runner.serve(self.entry(name), anew=True)
+        entry = self.entry(name)
+        handle = self._runner.registry.find(entry)
+        if handle is not None and handle.state in ("stopped", "failed"):
+            from pluginhost import intact
+
+            of, ran = entry.row.candidate.distribution, handle.candidate.distribution
+            if ran.info != of.info or handle.made_of != intact.content(of):  # the first after a rollback
+                self.reload(name)
+                return
+        self._runner.serve(entry, anew=True)
 
     def stop(self, name: str) -> None:
         """Stops a plugin that runs, and before it those that use it; what fails is logged. It stays so until `start`.
@@ -321,6 +443,7 @@ class PluginManager:
             PluginNotFound: No plugin has that name.
         """
         from pluginhost import unloading
+        from pluginhost.entries import wheel_of
 
         entry = self.entry(name)
         handle = self._runner.registry.find(entry)
@@ -328,11 +451,64 @@ class PluginManager:
             return []
         self._runner.stop(handle, forgets=True)
         self._named = {asked: other for asked, other in self._named.items() if other is not handle}
-        is_installed = bool(entry.row.candidate.distribution.info)
-        found = unloading.drop(handle, self._runner.registry.known()) if is_installed else []
+        # What is from a wheel was never imported here, nor what has not been started.
+        here = [each for each in self._runner.registry.known() if each.settings and not wheel_of(each.settings)]
+        is_here = bool(entry.row.candidate.distribution.info) and not wheel_of(entry.settings)
+        found = unloading.drop(handle, here) if is_here else []
         for finding in found:
             self.tell(finding, handle.about)
         return found
+
+    def reload(self, name: str, *others: str) -> "Reloaded":
+        """Has plugins that run served by what is installed now, without a dropped call.
+
+        What is installed is verified, tried if it is new, imported anew, and started beside what serves; then calls go
+        to it, and the generation before is shut down once the calls inside have returned. With a plugin go those of its
+        distribution and those that use it, all or none. One that does not run is started.
+
+        Args:
+            name: The plugin's name, or an instance's.
+            others: Of more, which are reloaded with it.
+
+        Returns:
+            What was reloaded, how long it took until calls went there, and what of the old generations is left.
+
+        Raises:
+            PluginHostError: Something did not start, or cannot be reloaded in this process. What served goes on.
+        """
+        from pluginhost.reload import Reload
+
+        return self._reloading(lambda: Reload(self._runner, self._entries()).run([name, *others]))
+
+    def rollback(self, name: str) -> "Reloaded":
+        """Has a plugin served by what it was made of before its last reload, until the next reload or start.
+
+        What goes with it is as for `reload`.
+
+        Args:
+            name: The plugin's name, or an instance's.
+
+        Returns:
+            As for `reload`.
+
+        Raises:
+            PluginHostError: There is nothing to return to, or it did not start. What served goes on.
+        """
+        from pluginhost.reload import Reload
+
+        return self._reloading(lambda: Reload(self._runner, self._entries()).back(name))
+
+    def _reloading(self, reload: "Callable[[], Reloaded]") -> "Reloaded":
+        self._runner.require_open()
+        with self._apply_lock:
+            if self._is_reloading:  # by this very thread
+                what = "a plugin asks for a reload while it is started by one"
+                raise PluginHostError(Finding("reload-impossible", what, "it asks for it when that is over"))
+            self._is_reloading = True
+            try:
+                return reload()
+            finally:
+                self._is_reloading = False
 
     def loaded(self) -> "dict[str, Handle]":
         """Returns the plugins that run, by name, in the order in which they came to."""
@@ -402,11 +578,14 @@ class PluginManager:
             self._trial = get_ident(), after
             try:
                 is_other = before.capabilities != after.capabilities
+                rerouted = self._routes_made.configured(after.routes) if self._routes_made else lambda: None
                 change = Change(self._runner, entries, self._entries(), offers_other=is_other)
                 change.start()
                 changed = change.swap(lambda: self._set(after))
+                rerouted()
             finally:
                 self._trial = None
+            self._tend_control()
         self._runner.registry.events.emit("configuration.applied", "", changed)
 
     def _set(self, configuration: "Configuration") -> None:
@@ -418,6 +597,8 @@ class PluginManager:
         with self._lock:
             runner = self._runner_made
             self._is_closed = True
+        if self._control:
+            self._control.close()
         if runner:
             runner.close()
 
@@ -435,12 +616,37 @@ class PluginManager:
             if self._runner_made is None:
                 self._runner_made = self._make_runner()
                 self._runner_made.is_closed = self._is_closed
+                self._tend_control()
             return self._runner_made
 
     def _make_runner(self) -> "Runner":
         from pluginhost.runner import Runner  # a survey does without
 
         return Runner(self)
+
+    @property
+    def _routes(self) -> "Routes":
+        runner = self._runner
+        with self._lock:
+            if self._routes_made is None:
+                from pluginhost.routing import Routes  # most hosts do without
+
+                self._routes_made = Routes(self, lambda topic, fields: runner.registry.events.emit(topic, "", fields))
+            return self._routes_made
+
+    def serving(self, contract: "TypeForm[P]", requires: "Collection[str]") -> "Iterator[Handle]":
+        """Yields the plugins of a contract that have some capabilities, each started when it is its turn."""
+        yield from self._runner.serving(contract, requires)
+
+    def _tend_control(self) -> None:
+        """Has the control socket there, or not, as it is set."""
+        if self._control and not self.configuration.control:
+            self._control.close()
+            self._control = None
+        elif self.configuration.control and not self._control and not self._is_closed:
+            from pluginhost import control  # most hosts do without
+
+            self._control = control.serve(self)
 
     def entry(self, name: str) -> "Entry":
         """Returns what goes by a name.
@@ -457,6 +663,16 @@ class PluginManager:
             ConfigurationError: An instance has the name of a plugin.
         """
         yield from self._entries()
+
+    def watcher(self, registry: "Registry") -> "Watcher":
+        """Returns what reloads plugins when their files change; it does not watch yet.
+
+        Raises:
+            ConfigurationError: watchfiles is not installed.
+        """
+        from pluginhost.watching import Watcher
+
+        return Watcher(self, registry)
 
     def tell(self, finding: "Finding", about: "About | None" = None) -> None:
         """Logs a finding, once; and which plugin's it is, where that is known."""

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    # Entry point, contracts, capabilities, what is required, program.
+    Stamped: TypeAlias = tuple[str, list[str] | None, list[str], dict[str, list[str]], str]
+
 MOST = 1_000
 """Entry points of a group, or requirements, that a distribution may have; real ones have some dozens."""
 
@@ -18,8 +25,9 @@ class Manifest:
         fingerprint: That API's fingerprint.
         provides: The import name of the API package that the distribution itself provides; `None` when there is none.
         provides_fingerprint: Its fingerprint.
-        plugins: By group and name, the entry point, the contracts (`None` when not told), the capabilities, and what
-            the plugin requires of its host, by the keys of `REQUIRES` that are not empty.
+        plugins: By group and name, the entry point, the contracts (`None` when not told), the capabilities, what the
+            plugin requires of its host, by the keys of `REQUIRES` that are not empty, and its program (empty for a
+            plugin in Python).
         malformed: What is wrong with the file; empty when nothing is.
     """
 
@@ -32,7 +40,7 @@ class Manifest:
         self.fingerprint: str | None = None
         self.provides: str | None = None
         self.provides_fingerprint: str | None = None
-        self.plugins: dict[tuple[str, str], tuple[str, list[str] | None, list[str], dict[str, list[str]]]] = {}
+        self.plugins: dict[tuple[str, str], Stamped] = {}
 
 
 def parse_entry_points(text: str, group: str) -> list[tuple[str, str]]:
@@ -157,10 +165,28 @@ def parse_manifest(data: bytes) -> Manifest:
                 None if contracts is None else _texts(contracts),
                 _texts(plugin["capabilities"]),
                 _requires(plugin.get("requires", {})),
+                _program(plugin),
             )
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         return Manifest(f"{type(exc).__name__}: {exc}")
     return manifest
+
+
+def is_program(text: str) -> bool:
+    """Returns whether a text can be a plugin's program: a path below the wheel's root, or a name without a folder."""
+    is_plain = text.isprintable() and "\\" not in text and ":" not in text  # a colon has a drive before it
+    return is_plain and all(part not in ("", ".", "..") for part in text.split("/"))
+
+
+def _program(plugin: dict[str, object]) -> str:
+    program = plugin.get("program")
+    if program is None:
+        return ""
+    if not is_program(_text(program)):
+        raise ValueError(f"{program!r} is not a program")
+    if not plugin["contracts"]:
+        raise ValueError(f"the program {program!r} has no contracts")
+    return _text(program)
 
 
 def _requires(value: object) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ import itertools
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pluginhost.errors import describe, escape
+from pluginhost.errors import RemoteFailure, describe, escape
 from pluginhost.exits import module_of
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def raised(exc: BaseException, module: str) -> str:
         exc: What a plugin raised; its class may be the plugin's, too.
         module: The plugin's module.
     """
+    if type(exc) is RemoteFailure:
+        return exc.what
     where = place(exc, module)
     return f"raised {escape(describe(exc), limit=_TEXT_LIMIT)}{where and f', {where}'}"
 
@@ -93,7 +95,12 @@ def places(exc: BaseException, module: str) -> tuple[Place | None, Place | None]
 
 def is_own(module: str, package: str) -> bool:
     """Returns whether a module is a plugin's: of its package, or a parent, whose import comes before its own."""
-    return f"{module}.".startswith(f"{package}.") or f"{package}.".startswith(f"{module}.")
+    return is_within(module, package) or is_within(package, module)
+
+
+def is_within(module: str, package: str) -> bool:
+    """Returns whether a module is a package or stands in it."""
+    return f"{module}.".startswith(f"{package}.")
 
 
 def _walked(exc: BaseException) -> Iterator[Place]:

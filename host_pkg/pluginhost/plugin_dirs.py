@@ -6,6 +6,7 @@ version with another. So what is faulty is no error before it has settled, and w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -35,7 +36,7 @@ class NotRegular(OSError):
 
 
 class PluginDirs:
-    """What some folders of wheels hold.
+    """What some folders of wheels hold, or some wheels.
 
     Attributes:
         path: The folders into which the wheels that count are unpacked.
@@ -45,12 +46,13 @@ class PluginDirs:
 
     __slots__ = ("_package", "_search", "findings", "path", "seen")
 
-    def __init__(self, folders: Sequence[str], package: str | None) -> None:
+    def __init__(self, folders: Sequence[str], package: str | None, files: Sequence[str] = ()) -> None:
         """Looks through the folders, and unpacks the wheels that are not yet.
 
         Args:
             folders: Absolute; the first counts where two have the same version of a distribution.
             package: The import name of the API package.
+            files: Wheels, absolute.
         """
         self.path: list[str] = []
         self.findings: list[Finding] = []
@@ -60,7 +62,8 @@ class PluginDirs:
         for entry in self._search:  # whose modules a wheel may not bring
             self.seen[entry] = signature(entry)
         by_name: dict[str, list[Wheel]] = {}
-        for path in [file for folder in dict.fromkeys(folders) for file in self._list(folder)]:
+        listed = [file for folder in dict.fromkeys(folders) for file in self._list(folder)]
+        for path in [*filter(self._is_safe, files), *listed]:
             wheel = Wheel(path)
             if wheel.rank is None and wheel.name:
                 self.seen[path] = signature(path)
@@ -78,6 +81,17 @@ class PluginDirs:
         survey.path = [entry for entry in self.path if entry in origins]  # what is installed otherwise wins
         if found.seen is not None:
             found.seen |= self.seen  # these were taken first
+
+    def _is_safe(self, file: str) -> bool:
+        """Returns whether the folder of a wheel is one that not everybody can write to."""
+        folder = os.path.dirname(file)
+        self.seen[folder] = signature(folder)
+        with contextlib.suppress(OSError, ValueError):  # what it is like, the file will tell
+            if _is_open_to_all(os.stat(folder)):
+                what = f"{folder} can be written by everybody, so {file} is not used"
+                self._tell("world-writable", what, folder)
+                return False
+        return True
 
     def _list(self, folder: str) -> list[str]:
         """Returns the files of a folder that are called as wheels are."""
@@ -127,7 +141,7 @@ class PluginDirs:
             wheel.findings = [_finding("wheel-not-regular", f"{path} {exc}; it is not opened", path)]
         except FileNotFoundError:
             wheel.findings.clear()  # it was taken away meanwhile
-        except OSError as exc:
+        except (OSError, ValueError) as exc:  # a path with NUL
             wheel.findings = [_finding("path-unreadable", f"{path} cannot be read: {exc}", path)]
         if not wheel.is_sound and last > now - SETTLED_NS:
             wheel.findings = [_settling(wheel)]

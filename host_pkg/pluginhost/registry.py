@@ -39,6 +39,7 @@ class Registry:
         self._change = threading.Condition()
         self._turns: dict[int, list[Handle]] = {}  # by thread, in the order in which it took them
         self._waits: dict[int, Handle] = {}  # by thread, whose turn it waits for
+        self._asks: dict[int, list[Handle]] = {}  # by thread, for which plugins it asks their host
 
     def of(self, entry: Entry) -> Handle:
         """Returns the handle of an entry, made when it is first asked for."""
@@ -122,6 +123,24 @@ class Registry:
                         del self._turns[me]
                     self._change.notify_all()
 
+    @contextlib.contextmanager
+    def asking(self, handle: Handle) -> Iterator[None]:
+        """Takes down that a thread asks for other plugins on behalf of one.
+
+        It may be another thread than that which starts the plugin, and which waits for this one then: a plugin in a
+        process of its own is answered by a thread of its own, and any may have threads.
+        """
+        me = threading.get_ident()
+        with self._change:
+            self._asks.setdefault(me, []).append(handle)
+        try:
+            yield
+        finally:
+            with self._change:
+                self._asks[me].remove(handle)
+                if not self._asks[me]:
+                    del self._asks[me]
+
     def _wait(self, handle: Handle, me: int, seconds: float | None) -> bool:
         if self._owner(handle) is None:
             return True
@@ -138,15 +157,27 @@ class Registry:
 
     def _cycle(self, handle: Handle, me: int) -> list[str]:
         """Returns who would wait for whom if a thread waited for a handle: from the handle back to it; else nothing."""
-        path, wanted = [], handle
-        while (owner := self._owner(wanted)) is not None:
+        todo: list[tuple[Handle, list[str]]] = [(handle, [])]
+        seen = set()
+        while todo:
+            wanted, path = todo.pop()
+            owner = self._owner(wanted)
+            if owner is None or owner in seen:
+                continue
+            seen.add(owner)
             held = self._turns[owner]
-            path += [other.name for other in held[held.index(wanted) :]]
+            path = [*path, *(other.name for other in held[held.index(wanted) :])]
             if owner == me:
                 return [*path, handle.name]
-            if owner not in self._waits:
-                return []
-            wanted = self._waits[owner]
+            if owner in self._waits:
+                todo.append((self._waits[owner], path))
+            for thread in [thread for thread, asks in self._asks.items() if any(other in held for other in asks)]:
+                begun = self._turns.get(thread, [])
+                if thread == me:
+                    return [*path, *(other.name for other in begun), handle.name]
+                todo += [
+                    (other, path) for other in (*begun[:1], *([self._waits[thread]] if thread in self._waits else []))
+                ]
         return []
 
 

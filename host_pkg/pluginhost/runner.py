@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import weakref
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import pluginapi
-from pluginhost import dependencies, exits, identity, journal, lifecycle, loading, places, telemetry
+from pluginhost import dependencies, exits, factories, identity, intact, journal, lifecycle, loading, places, telemetry
 from pluginhost.containment import Containment
-from pluginhost.errors import Finding, ManagerClosed, PluginHostError, PluginRefused, PluginRequirementError
+from pluginhost.errors import (
+    ConfigurationError,
+    Finding,
+    ManagerClosed,
+    PluginHostError,
+    PluginRefused,
+    PluginRequirementError,
+)
 from pluginhost.events import About
 from pluginhost.generations import Generation, add_to
 from pluginhost.host import PluginHost, Services, user_folder
@@ -27,13 +36,18 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from pluginhost.entries import Entry
+    from pluginhost.events import Events
+    from pluginhost.goplugin.looping import LoopThread
     from pluginhost.host import Kind
+    from pluginhost.isolation.spawning import Nursery
+    from pluginhost.isolation.supervision import Reports
     from pluginhost.lifecycle import Handle
     from pluginhost.loading import Loaded
     from pluginhost.registered import Registered
     from pluginhost.settings import Configuration
     from pluginhost.status import State
     from pluginhost.survey import Candidate, Row, Survey
+    from pluginhost.tally import Tally
 
 P = TypeVar("P", bound=pluginapi.Plugin)
 
@@ -50,6 +64,23 @@ class Beside(NamedTuple):
     handle: Handle
     generation: Generation
     needs: list[Handle]
+
+
+@dataclass(slots=True)
+class _Made:
+    """A plugin of one version, as far as its containment knows it."""
+
+    name: str
+    candidate: Candidate
+    tally: Tally
+    events: Events
+    about: About
+
+    def emit(self, topic: str, fields: Mapping[str, object]) -> None:
+        self.events.emit(topic, "", {**self.about.fields, **fields})
+
+    def __str__(self) -> str:
+        return self.about.text
 
 
 class Manager(Protocol):
@@ -80,8 +111,21 @@ class Manager(Protocol):
     def entries(self) -> Iterator[Entry]:
         """Yields all that is run."""
 
+    def watcher(self, registry: Registry) -> Watcher:
+        """Returns what reloads plugins when their files change."""
+
     def tell(self, finding: Finding, about: About | None = None) -> None:
         """Tells of what goes wrong, and with which plugin."""
+
+
+class Watcher(Protocol):
+    """What the runner knows of who reloads plugins when their files change."""
+
+    def begin(self) -> None:
+        """Begins to watch."""
+
+    def close(self, seconds: float) -> None:
+        """Watches nothing any more."""
 
 
 class Runner:
@@ -100,12 +144,25 @@ class Runner:
         self._packages: set[str] = set()
         self._guard: exits.Guard | None = None
         self._deadline: float | None = None
+        self._nursery: Nursery | None = None
+        self._loop: LoopThread | None = None
+        self._watcher: Watcher | None = None
+        self._lock = threading.Lock()
         journal.keep(self.registry.events)
 
     @property
     def api(self) -> str | None:
         """The import name of the API package."""
         return self._of.api
+
+    @property
+    def path(self) -> list[str]:
+        """The folders of unpacked wheels."""
+        return self._of.path
+
+    def tell(self, finding: Finding, about: About) -> None:
+        """Tells of what goes wrong with a plugin."""
+        self._of.tell(finding, about)
 
     def require_open(self) -> None:
         """Returns if plugins may be started.
@@ -120,10 +177,18 @@ class Runner:
         """Stops what runs within `shutdown_timeout`, in the reverse order of its start, and starts nothing any more."""
         self.is_closed = True
         self._deadline = time.monotonic() + self._of.configuration.shutdown_timeout
+        with self._lock:
+            watcher = self._watcher
+        if watcher:
+            watcher.close(self.share())
         with told_apart():
             for handle in reversed(self.registry.started()):
                 self.stop(handle)
-        self._watchdog.close()
+        self._watchdog.close(self.share())
+        if self._nursery:
+            self._nursery.close()
+        if self._loop:
+            self._loop.close()
 
     def share(self) -> float:
         """Returns the seconds that the end of one plugin may take.
@@ -164,13 +229,16 @@ class Runner:
         self.require_open()
         while True:
             handle = self.registry.of(entry)
+            if handle in self.registry.started():  # whoever has its turn may be waiting for the call that asks for it
+                entry.require_ready()  # it may go by another's name, too, which settles nothing
+                return handle
             with self.registry.turn(handle):
                 if self.registry.find(entry) is not handle:
                     continue  # it was unloaded while this thread waited
-                if anew and handle.state in ("stopped", "failed"):
+                if (anew and handle.state in ("stopped", "failed")) or _has_failed_elsewhere(handle, entry):
                     handle.move("discovered")
                 if handle.state == "running":
-                    entry.require_ready()  # it may go by another's name, too, which settles nothing
+                    entry.require_ready()
                 else:
                     handle.require_startable()
                     with telemetry.operation("pluginhost.start", _about(handle, entry)):
@@ -185,6 +253,7 @@ class Runner:
         """Takes a plugin the whole way: admitted, tried, loaded, initialised, let in."""
         try:
             with told_apart():
+                self._look_after(entry)
                 contracts = identity.import_contracts(self._of.api)
                 self._admit(handle, entry, contracts)
                 generation, told = self._make(handle, entry, handle.needs, contracts, handle.move)
@@ -196,8 +265,24 @@ class Runner:
                 self._of.tell(finding, handle.about)
             raise
         self.registry.note_started(handle)
+        _keep(generation)
         for finding in told:
             self._of.tell(finding, handle.about)
+
+    def _look_after(self, entry: Entry) -> None:
+        """Has the files of a plugin watched if it is to be reloaded when they change.
+
+        Raises:
+            ConfigurationError: What watches files is not installed.
+            ManagerClosed: The manager has shut down.
+        """
+        if entry.settings.reload != "watch" or entry.barred or _is_thrown_away():
+            return
+        with self._lock:
+            self.require_open()
+            if self._watcher is None:
+                self._watcher = self._of.watcher(self.registry)
+        self._watcher.begin()
 
     def _make(
         self,
@@ -208,12 +293,24 @@ class Runner:
         reached: Callable[[State], None],
     ) -> tuple[Generation, list[Finding]]:
         """Returns an admitted plugin, started, and what is told of it."""
-        held = Containment(handle, entry.settings, self._watchdog, lambda finding: self._of.tell(finding, handle.about))
-        loaded, told = self._load(entry, contracts, lambda: reached("loaded"), held.stage)
+        # A process of its own keeps its calls' deadlines itself: what is late there holds no thread of this one's.
+        isolated = entry.settings.isolation == "process"
+        watched = replace(entry.settings, call_timeout=None) if isolated else entry.settings
+        about = _about(handle, entry)  # and not the handle's: another version may serve
+        made = _Made(handle.name, entry.row.candidate, handle.tally, self.registry.events, about)
+        held = Containment(made, watched, self._watchdog, lambda finding: self._of.tell(finding, about))
+        made_of = "" if _is_thrown_away() else intact.content(entry.row.candidate.distribution)
+        if handle.serving is None:
+            handle.made_of = made_of  # also where it does not come to run
+        loaded, told = self._load(handle, entry, contracts, lambda: reached("loaded"), held.stage)
         reached("created")
         host = self._host_for(handle, entry, needs)
-        generation = Generation(handle.name, str(handle), loaded, host, entry.settings, held)
+        host.undo.callback(loaded.end)
+        generation = Generation(
+            handle.name, lifecycle.titled(handle.name, entry.row.candidate), loaded, host, entry.settings, held
+        )
         generation.start(self.share())
+        generation.made_of = made_of
         self._claim(generation)
         return generation, told
 
@@ -225,12 +322,15 @@ class Runner:
         """
         self.require_open()
         with telemetry.operation("pluginhost.start", _about(handle, entry)), told_apart():
+            self._look_after(entry)
             contracts = identity.import_contracts(self._of.api)
             entry.require_ready()
             needs = self._required(entry.row, contracts)
             generation, told = self._make(handle, entry, needs, contracts, lambda state: None)
+            _keep(generation)
             try:
                 lifecycle.require_fit(generation, contracts.values())  # now, since a swap must not fail
+                lifecycle.require_kept(generation, handle)
             except PluginHostError as exc:
                 add_to(exc, generation.shutdown(self.share()))
                 raise
@@ -284,7 +384,12 @@ class Runner:
         return needs
 
     def _load(
-        self, entry: Entry, contracts: dict[str, type], reached: Callable[[], None], watched: loading.Watched
+        self,
+        handle: Handle,
+        entry: Entry,
+        contracts: dict[str, type],
+        reached: Callable[[], None],
+        watched: loading.Watched,
     ) -> tuple[Loaded, list[Finding]]:
         """Returns an admitted plugin, made and not yet initialised, and what is told of it."""
         row = entry.row
@@ -296,6 +401,13 @@ class Runner:
         builtin = self._builtin(row.candidate)
         stamped = row.capabilities if row.built_against or row.capabilities else None
         source = loading.Source(row.built_against, stamped, builtin.factory if builtin else None)
+        if row.candidate.program:
+            is_older = identity.is_older(source.built_against, version)
+            return self._program(handle, entry, [*wanted.values()], source, reached, is_older=is_older), []
+        if entry.settings.isolation == "process":
+            self._watch_end(row.candidate)
+            is_older = identity.is_older(source.built_against, version)
+            return self._isolated(handle, entry, [*wanted], contracts, source, reached, watched, is_older=is_older), []
         told = [] if builtin else self._probed(row, wanted)
         with loading.SERIAL:
             self._watch_end(row.candidate)
@@ -304,12 +416,96 @@ class Runner:
             def imported(module: ModuleType) -> None:
                 reached()
                 if builtin is None:
-                    loading.require_config(module, entry.settings.config, entry.path, row.candidate)
+                    factories.require_config(module, entry.settings.config, entry.path, row.candidate)
 
             loaded = loading.load(row.candidate, [*wanted.values()], known, version, source, imported, watched)
         for other in self.registry.started():
             lifecycle.require_own(loaded, other)
         return loaded, [*told, *loaded.findings]
+
+    def _isolated(
+        self,
+        handle: Handle,
+        entry: Entry,
+        wanted: list[str],
+        contracts: dict[str, type],
+        source: loading.Source,
+        reached: Callable[[], None],
+        watched: loading.Watched,
+        *,
+        is_older: bool,
+    ) -> Loaded:
+        """Returns an admitted plugin, made in a process of its own and not yet initialised."""
+        from pluginhost.isolation import loading as isolation  # most hosts do without
+        from pluginhost.isolation.spawning import Nursery
+
+        if self._nursery is None:
+            self._nursery = Nursery()
+        return isolation.load(
+            entry.row.candidate, wanted, contracts, self._of.api, source, entry.settings, entry.path,
+            is_older=is_older, nursery=self._nursery, dog=self._watchdog,
+            hear=partial(journal.hear, self._of.group, _about(handle, entry)), reports=self._reports(handle, entry),
+            reached=reached, watched=watched,
+        )  # fmt: skip
+
+    def _program(
+        self,
+        handle: Handle,
+        entry: Entry,
+        wanted: list[type],
+        source: loading.Source,
+        reached: Callable[[], None],
+        *,
+        is_older: bool,
+    ) -> Loaded:
+        """Returns an admitted plugin that a program serves, started and not yet initialised.
+
+        Raises:
+            ConfigurationError: It was to run in this process; or what speaks with it is not installed.
+        """
+        candidate = entry.row.candidate
+        if entry.settings.isolation != "process":
+            what = f"{candidate} is a program, and has a process of its own"
+            hint = f'take `isolation = "none"` away from {entry.name}'
+            raise ConfigurationError(Finding("isolation-impossible", what, hint, candidate.distribution.info))
+        try:
+            from pluginhost.goplugin import AsyncGoPluginClient as _  # noqa: F401 - it says what to install
+        except ConfigurationError as exc:
+            needs = exc.finding
+            what = f"{candidate} is a program: {needs.message}"
+            raise ConfigurationError(Finding(needs.code, what, needs.hint, candidate.distribution.info)) from exc
+        from pluginhost.goplugin import loading as goplugin  # most hosts do without
+        from pluginhost.goplugin.looping import LoopThread
+
+        self._watch_end(candidate)
+        with self._lock:
+            if self._loop is None or self._loop.is_closed:  # as it is in a copy of this process
+                self._loop = LoopThread()
+        reports = self._reports(handle, entry)
+        return goplugin.load(
+            candidate, wanted, self._of.api, source, entry.settings,
+            is_older=is_older, loop=self._loop, dog=self._watchdog, reports=reports,
+            log=journal.voice(self._of.group, reports.about), reached=reached,
+        )  # fmt: skip
+
+    def _reports(self, handle: Handle, entry: Entry) -> Reports:
+        """Returns who is told what of a plugin that has a process of its own."""
+        from pluginhost.isolation.supervision import Reports  # most hosts do without
+
+        about = _about(handle, entry)
+        return Reports(
+            about,
+            lambda finding: self._of.tell(finding, about),
+            handle.emit,
+            partial(self._give_up, handle),
+        )
+
+    def _give_up(self, handle: Handle, supervised: object, error: PluginHostError) -> None:
+        """Has a plugin failed whose process ends again and again."""
+        with self.registry.turn(handle, self.share()) as got_it:
+            if got_it and handle.serving and handle.serving.loaded.end == supervised:
+                for finding in handle.end(self.share(), error):
+                    self._of.tell(finding, handle.about)
 
     def _host_for(self, handle: Handle, entry: Entry, needs: list[Handle]) -> PluginHost:
         def use(other: Handle) -> Handle:
@@ -319,11 +515,13 @@ class Runner:
 
         def get(name: str, contract: TypeForm[P]) -> P:
             found = self.registry.by_name().get(name) if self.is_closed else None  # what it uses ends after it
-            return use(found or self._of.handle(name)).require(contract)
+            with self.registry.asking(handle):
+                return use(found or self._of.handle(name)).require(contract)
 
         def all(contract: TypeForm[P], requires: Collection[str]) -> dict[str, P]:
             found = self.serving(contract, requires, without=handle)
-            return {other.name: use(other).require(contract) for other in found}
+            with self.registry.asking(handle):
+                return {other.name: use(other).require(contract) for other in found}
 
         def load(
             namespace: str,
@@ -335,7 +533,8 @@ class Runner:
             for key, config in configuration.items():
                 entry = self.registry.guest_of(handle, self._of.row(f"{namespace}.{key}"), config)
                 undo(partial(self._dismiss, self.registry.of(entry)))
-                guests[key] = use(self.serve(entry)).require(contract)
+                with self.registry.asking(handle):
+                    guests[key] = use(self.serve(entry)).require(contract)
             return guests
 
         offered, folder = self._of.configuration.capabilities, self._of.folder or user_folder
@@ -371,7 +570,7 @@ class Runner:
 
     def _watch_end(self, candidate: Candidate) -> None:
         """Has the process's end not held up by a plugin, from before its import on."""
-        if not self._builtin(candidate):
+        if not self._builtin(candidate) and not candidate.program:
             self._packages.add(places.own_package(candidate.module))
         if self._guard is None and not _is_thrown_away():
             runner, packages = weakref.ref(self), self._packages  # the guard outlives both, and holds none
@@ -381,7 +580,7 @@ class Runner:
                     found.close()
 
             def is_of_plugin(module: str) -> bool:
-                return any(loading.is_within(module, package) for package in list(packages))
+                return any(places.is_within(module, package) for package in list(packages))
 
             def tell(text: str) -> None:
                 if (found := runner()) is not None:
@@ -423,7 +622,24 @@ class Runner:
 
 def _about(handle: Handle, entry: Entry) -> About:
     """Returns which plugin it is that is being started: of this very version, and its next generation."""
-    return About(str(handle), handle.name, entry.row.distribution, entry.row.version, handle.generation + 1)
+    text = lifecycle.titled(handle.name, entry.row.candidate)
+    return About(text, handle.name, entry.row.distribution, entry.row.version, handle.generation + 1)
+
+
+def _keep(generation: Generation) -> None:
+    """Has a copy of what runs now in the store, to which a reload can be undone."""
+    copy = intact.copy_of(generation.made_of)
+    if copy is None:
+        from pluginhost import kept  # most are there
+
+        copy = kept.keep(generation.loaded.candidate, generation.made_of)
+    generation.kept = copy
+
+
+def _has_failed_elsewhere(handle: Handle, entry: Entry) -> bool:
+    """Returns whether a plugin has failed in another process than that in which it is to run now."""
+    settings = handle.settings
+    return handle.state == "failed" and settings is not None and settings.isolation != entry.settings.isolation
 
 
 def _is_thrown_away() -> bool:

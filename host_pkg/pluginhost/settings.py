@@ -12,6 +12,13 @@ When: TypeAlias = Literal["never", "new", "always"]
 OnTimeout: TypeAlias = Literal["report", "abandon"]
 """What becomes of a call whose time is over: it is told and waited for, or its caller gets an error on time."""
 
+Isolation: TypeAlias = Literal["none", "process"]
+"""Where a plugin runs: in the application's process, or in one of its own."""
+
+
+Reload: TypeAlias = Literal["ask", "watch"]
+"""When a plugin that runs is reloaded: when it is asked for, or also when its files change."""
+
 
 class Range(NamedTuple):
     """What a number must be within.
@@ -19,15 +26,33 @@ class Range(NamedTuple):
     Attributes:
         low: It is more than this, or for whole numbers at least this.
         high: It is less than this.
+        is_closed: Whether it may be one of these.
     """
 
     low: float
     high: float
+    is_closed: bool = False
 
 
 DAY: Final = 86_400.0
 Seconds: TypeAlias = Annotated[float, Range(0, DAY)]
+Percent: TypeAlias = Annotated[float, Range(0, 100, is_closed=True)]
 Number: TypeAlias = Annotated[int, Range(1, 1_000_000_000)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the process of an isolated plugin may use; `None` for what the application's own may.
+
+    Attributes:
+        memory: MiB of memory that it may write to; what it asks for beyond that, it does not get.
+        cpu: Seconds of processor time; then it is ended.
+        files: How many files and sockets it may have open; the host's channels are among them.
+    """
+
+    memory: Number | None = None
+    cpu: Number | None = None
+    files: Number | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +73,11 @@ class PluginSettings:
         breaker_failures: After how many failures in a row its calls are refused for a while.
         breaker_seconds: For how long; then one call is let through, which decides.
         check_replies: Whether what its methods return is checked against the contract's annotations.
+        isolation: Where it runs; `None` for the application's process, but for programs, which have one of their own.
+        limits: What its process may use, where it has one.
+        critical: Whether a second process stands by, to take over should its own end.
+        reload: When it is reloaded.
+        cold_start: Whether a new generation that cannot take the state of the one before begins without it.
     """
 
     enabled: bool = True
@@ -63,6 +93,11 @@ class PluginSettings:
     breaker_failures: Number = 5
     breaker_seconds: Seconds = 30.0
     check_replies: bool = False
+    isolation: Isolation | None = None
+    limits: Limits = Limits()
+    critical: bool = False
+    reload: Reload = "ask"
+    cold_start: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +106,74 @@ class InstanceSettings(PluginSettings):
 
     Attributes:
         plugin: Which plugin it is an instance of, as `get` takes its name: `NAME@DISTRIBUTION` names one of several.
+        wheel: The wheel that it comes from, absolute, where that is not what is installed; empty where it is.
     """
 
     plugin: str
+    wheel: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Who serves the calls of some callers.
+
+    Attributes:
+        when: By the name of a value of the context, the texts of which it must be one.
+        use: The plugin that serves; empty for the default, but for the shares.
+        weights: Shares of these calls that go to others, in percent.
+    """
+
+    when: Mapping[str, list[str]] = field(default_factory=dict)
+    use: str = ""
+    weights: Mapping[str, Percent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanarySettings:
+    """How another plugin, or another version of one, is tried on a share of the calls.
+
+    Attributes:
+        plugin: The plugin, or instance, that is tried.
+        share: How many percent of the calls go to it.
+        calls: How many calls each of the two has at least before it is promoted.
+        failures: By how many percentage points more often it may fail than what served so far.
+        slower: How many times as long as theirs its calls may take.
+    """
+
+    plugin: str
+    share: Percent = 5.0
+    calls: Number = 500
+    failures: Percent = 2.0
+    slower: Annotated[float, Range(1, 1000)] = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSettings:
+    """What is set for one route: which plugin serves it.
+
+    Attributes:
+        default: Who serves where nothing else decides; empty for the first of `order`, and else the first by name.
+        order: Who is asked next when the one that was chosen fails.
+        capabilities: What all must have.
+        key: The value of the context by which shares stick.
+        rules: Who serves some callers; the first that fits decides.
+        flag: The feature flag whose text names the plugin; empty for none.
+        weights: Shares of the calls that go to others than the default, in percent.
+        off: Who serves nobody.
+        canary: Who is tried on a share of the calls; `None` for nobody.
+        static: By method, what is returned when all have failed.
+    """
+
+    default: str = ""
+    order: list[str] = field(default_factory=list)
+    capabilities: frozenset[str] = frozenset()
+    key: str = "key"
+    rules: list[Rule] = field(default_factory=list)
+    flag: str = ""
+    weights: Mapping[str, Percent] = field(default_factory=dict)
+    off: frozenset[str] = frozenset()
+    canary: CanarySettings | None = None
+    static: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +192,8 @@ class Configuration:
         allow: The plugins that may run, as `NAME` or `NAME@DISTRIBUTION`; `None` when all may.
         plugins: What is set for plugins, by name.
         instances: What is set for instances, by name.
+        routes: What is set for routes, by name.
+        control: Whether operators may act on the running application, through a socket of this user's alone.
     """
 
     group: str = "pluginhost.plugins"
@@ -105,3 +207,5 @@ class Configuration:
     allow: frozenset[str] | None = None
     plugins: Mapping[str, PluginSettings] = field(default_factory=dict)
     instances: Mapping[str, InstanceSettings] = field(default_factory=dict)
+    routes: Mapping[str, RouteSettings] = field(default_factory=dict)
+    control: bool = False

@@ -16,7 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from pluginhost import identity, loading, stubs
+from pluginhost import factories, identity, loading, stubs
+from pluginhost.entries import wheel_of
 from pluginhost.errors import PluginHostError
 from pluginhost.interrupts import Interrupted
 from pluginhost.manager import PluginManager
@@ -104,9 +105,13 @@ def _manager(configuration: Configuration) -> PluginManager:
 
 
 def _set(settings: PluginSettings) -> dict[str, object]:
-    """Returns what is set for a plugin or an instance, as it was written."""
+    """Returns what is set for a plugin or an instance, as it was written; a process of its own is this one.
+
+    That of an instance from a wheel is not: it could not have both versions.
+    """
     default = {each.name: each.default for each in dataclasses.fields(settings)}
-    found = {name: getattr(settings, name) for name in default}
+    of_process = set() if wheel_of(settings) else {"isolation", "limits", "critical"}
+    found = {name: getattr(settings, name) for name in default if name not in of_process}
     return {name: value for name, value in found.items() if value != default[name]}
 
 
@@ -145,7 +150,7 @@ class _Watch:
 
     def audited(self, event: str, args: tuple[object, ...]) -> None:
         """Takes notice of the plugin's import and of its `New()`, at the beginning and at the end of each."""
-        if event == loading.STAGE:
+        if event == factories.STAGE:
             now = self._clock()
             name, stage = args
             if name == self._is[0] and not self._others and threading.get_ident() == self._thread:

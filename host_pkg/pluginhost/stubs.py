@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import sys
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +29,8 @@ from pluginhost import hints
 from pluginhost.errors import ConfigurationError, Finding, PluginCallError, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
+    from types import FrameType
     from typing import Final, TypeAlias
 
     Blame: TypeAlias = Callable[[str, BaseException], None]
@@ -51,10 +53,10 @@ _CALL: Final = """
         _calls = _self._pluginhost_calls
         _inside = _calls.inside
         _inside.append(None)
-    _number = next(_calls.turns, 0){begins}
+    _number = _next(_calls.turns, 0){begins}
     try:
         {forwards}
-    except BaseException as _exc:
+    except _BaseException as _exc:
         _calls.blame({name!r}, _exc)
         raise
     finally:
@@ -83,7 +85,7 @@ _FORWARDS: Final = {
             async for _item in _items:
                 yield _item
         finally:
-            if hasattr(_items, "aclose"):
+            if _hasattr(_items, "aclose"):
                 await _items.aclose()""",
 }
 # Python's own, and what makes a class rather than belongs to it.
@@ -219,6 +221,23 @@ def swap(stub: pluginapi.Plugin, calls: Calls) -> Calls:
     return before
 
 
+def blame_nobody(name: str, exc: BaseException) -> None:
+    """Has a caller told what was raised: it comes from this host, which has said why."""
+
+
+def is_inside(calls: Collection[Calls]) -> bool:
+    """Returns whether this is called, on its thread or in its task, by one of the calls that went some ways."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is _forwarded.__code__ or frame.f_code.co_filename.startswith(FILE):
+            names = frame.f_locals
+            entered = names.get("_calls", names.get("calls"))
+            if any(entered is each for each in calls):
+                return True
+        frame = frame.f_back
+    return False
+
+
 def _members(contracts: tuple[type, ...]) -> Iterator[tuple[str, object]]:
     """Yields what a stub has in place of each member of its contracts, once."""
     taken = {"name", *_HOSTS, *vars(object), *_NOT_FORWARDED}
@@ -286,9 +305,9 @@ def _compiled(name: str, kind: str, takes: str, forwards: str) -> Any:
     if "yield" in forwards:
         begins, ends = _UNTIMED, ""
     text = _CALL.format(kind=kind, name=name, takes=takes, forwards=forwards, begins=begins, ends=ends)
-    names: dict[str, Any] = {"_now": time.monotonic, "_stream": _stream}
-    exec(compile(text, f"{FILE}{name}>", "exec"), names)
-    return names[name]
+    made: dict[str, Any] = {}  # apart from what it uses: a contract may have a method called `_now`
+    exec(compile(text, f"{FILE}{name}>", "exec"), _USED.copy(), made)
+    return made[name]
 
 
 def _stream(calls: Calls, name: str, items: Any) -> Any:
@@ -310,6 +329,16 @@ def _forwarded(calls: Calls, name: str, items: Iterator[Any]) -> Iterator[Any]:
         raise
     finally:
         calls.inside.pop()
+
+
+# Python's own names, too: an argument may be called `next`.
+_USED: Final = {
+    "_BaseException": BaseException,
+    "_hasattr": hasattr,
+    "_next": next,
+    "_now": time.monotonic,
+    "_stream": _stream,
+}
 
 
 def _slot(name: str) -> str:

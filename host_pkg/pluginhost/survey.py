@@ -79,19 +79,22 @@ class Candidate:
         name: The entry point's name.
         value: The entry point's value as written.
         distribution: The distribution that registers it. Group, name and distribution are its identity.
+        program: The executable that it is, in place of a module: with a slash a file of its distribution, else a name
+            to be looked up; empty for a plugin in Python.
     """
 
-    __slots__ = ("distribution", "group", "name", "value")
+    __slots__ = ("distribution", "group", "name", "program", "value")
 
-    def __init__(self, group: str, name: str, value: str, distribution: "Distribution") -> None:
+    def __init__(self, group: str, name: str, value: str, distribution: "Distribution", program: str = "") -> None:
         self.group = group
         self.name = name
         self.value = value
         self.distribution = distribution
+        self.program = program
 
     @property
     def module(self) -> str:
-        """The module that the value names."""
+        """The module that the value names; of a program it need not exist, and is not imported."""
         return self.value.partition("[")[0].partition(":")[0].strip()
 
     @property
@@ -232,12 +235,13 @@ class Row:
             "requires": self.requires,
             "origin": self.origin,
             "entry_point": self.entry_point,
+            "program": self.candidate.program,
             "findings": [finding.to_dict() for finding in findings],
         }
 
     def to_plain(self) -> object:
         """Returns the row as tuples, for the index."""
-        entry = (self.candidate.group, self.candidate.name, self.candidate.value)
+        entry = (self.candidate.group, self.candidate.name, self.candidate.value, self.candidate.program)
         of = self.candidate.distribution
         distribution = (of.name, of.version, of.origin, of.info)
         findings = [finding.to_plain() for finding in self.findings]
@@ -249,8 +253,8 @@ class Row:
         """Returns the row that `to_plain` made tuples of."""
         entry, distribution, said, findings, passed = plain
         api, contracts, capabilities, requires, built_against = said
-        group, name, value = entry
-        candidate = Candidate(group, name, value, Distribution(*distribution))
+        group, name, value, program = entry
+        candidate = Candidate(group, name, value, Distribution(*distribution), program)
         findings = [Finding(*finding) for finding in findings]
         return cls(candidate, api, contracts, capabilities, findings, passed, requires, built_against)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections.abc
-import difflib
 import typing
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
@@ -41,7 +40,7 @@ def find(module: ModuleType, symbol: str, candidate: Candidate) -> object:
         except Interrupted:
             raise
         except BaseException as exc:  # a module's __getattr__ and a class's property are the plugin's code
-            near = difflib.get_close_matches(part, _public(found), n=3, cutoff=0.5)
+            near = _nearest(part, _public(found))
             raise PluginLookupError(
                 Finding(
                     "symbol-missing",
@@ -126,6 +125,15 @@ def file_of(module: ModuleType) -> str:
         return str.__str__(str(getattr(module, "__file__", None) or module.__name__))
     except BaseException:  # a plugin may put what it likes in its module's place
         return ""
+
+
+def _nearest(name: str, names: list[str]) -> list[str]:
+    """Returns the names that are most like another; none when the plugin left nothing to import with."""
+    try:
+        import difflib  # it costs milliseconds, and nearly every symbol is there
+    except BaseException:
+        return []
+    return difflib.get_close_matches(name, names, n=3, cutoff=0.5)
 
 
 def _public(found: object) -> list[str]:

@@ -139,8 +139,8 @@ def _add_bounds(node: dict[str, Any], kind: object) -> None:
     for bounds in extras:
         for each in node.get("anyOf", [node]):
             if isinstance(bounds, Range) and each.get("type") in ("integer", "number"):
-                each["minimum" if kind is int else "exclusiveMinimum"] = bounds.low
-                each["exclusiveMaximum"] = bounds.high
+                each["minimum" if kind is int or bounds.is_closed else "exclusiveMinimum"] = bounds.low
+                each["maximum" if bounds.is_closed else "exclusiveMaximum"] = bounds.high
 
 
 def joined(path: str, keys: Keys) -> str:
@@ -319,7 +319,8 @@ def _leaf(value: object, annotated: object, keys: Keys) -> _Found:
     bounds = next((each for each in hints.bare(annotated)[1] if isinstance(each, Range)), None)
     if bounds and isinstance(value, (int, float)):
         is_whole = hints.bare(annotated)[0] is int
-        if not (bounds.low <= value if is_whole else bounds.low < value) or not value < bounds.high:
+        is_end = (is_whole and value == bounds.low) or (bounds.is_closed and value in (bounds.low, bounds.high))
+        if not (bounds.low < value < bounds.high or is_end):
             yield keys, f"is {shown(value)}", f"write {_what(annotated)}"
 
 
@@ -358,7 +359,8 @@ def _what(annotated: object) -> str:
     for bounds in extras:
         if isinstance(bounds, Range):
             low, high = (f"{each:,.0f}" if each == int(each) else f"{each:g}" for each in (bounds.low, bounds.high))
-            word += f", {'at least' if origin is int else 'more than'} {low} and less than {high}"
+            above = "at least" if origin is int or bounds.is_closed else "more than"
+            word += f", {above} {low} and {'at most' if bounds.is_closed else 'less than'} {high}"
     return word
 
 

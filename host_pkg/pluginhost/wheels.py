@@ -271,10 +271,24 @@ def _check_nested(wheel: Wheel, archive: zipfile.ZipFile, files: list[str], pack
 
 def _check_clash(wheel: Wheel, files: list[str], search: Sequence[str]) -> None:
     """Tells of modules that another distribution, or something on the path, has already: those would be imported."""
-    found = list(_taken_by_others(files, search))
-    # Another version of the same distribution has the same files; which of them counts is discovery's to say.
-    if found and Discovery(search).installed(wheel.name) is None:
+    if not any(_taken_by_others(files, search)):
+        return
+    # Another version of the same distribution has the same modules; which of them counts is discovery's to say.
+    own = _installed_modules(wheel.name, search)
+    others = [name for name in files if own is not None and name.partition("/")[0].partition(".")[0] not in own]
+    if found := list(_taken_by_others(others, search)):
         wheel.tell("wheel-clash", f"brings what is there already: {shown(found)}")
+
+
+def _installed_modules(name: str, search: Sequence[str]) -> set[str] | None:
+    """Returns what an installed distribution has at its top; `None` when its files do not tell."""
+    discovery = Discovery(search)
+    if discovery.installed(name) is None:
+        return set()
+    of = discovery.distribution(name)
+    if of is None or of.facts is None or of.facts.files is None or of.facts.editable:
+        return None
+    return {path.partition("/")[0].partition(".")[0] for path in of.facts.files}
 
 
 def _modules(files: list[str]) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from pluginhost.cli import output
 from pluginhost.cli.options import Host, complete_name, plugin_options
 from pluginhost.errors import ConfigurationError, Finding, PluginHostError, escape
 from pluginhost.interrupts import is_persons
-from pluginhost.settings import When
+from pluginhost.settings import Isolation, When
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,15 +33,21 @@ _NOT_CALLS = {"init", "validate", "shutdown"}
     "--probe", type=click.Choice(typing.get_args(When)), show_default="new",
     help="When its first load is tried in a process of its own.",
 )  # fmt: skip
+@click.option(
+    "--isolation", type=click.Choice(typing.get_args(Isolation)), show_default="none",
+    help="Where it runs: `process` for a process of its own.",
+)  # fmt: skip
 @plugin_options
-def call(host: Host, name: str, method: str, args: tuple[str, ...], probe: When | None) -> None:
+def call(
+    host: Host, name: str, method: str, args: tuple[str, ...], probe: When | None, isolation: Isolation | None
+) -> None:
     """Starts a plugin, calls one of its methods and prints what it returns.
 
     ARGS are converted by the method's type hints: text as it stands, numbers, true and false, bytes as text or from
     @FILE or - (standard input), anything else as JSON.
     """
-    with host.manager(probe=probe) as manager:
-        handle = manager.handle(name)
+    with host.manager(probe=probe, control=False) as manager:  # it is over soon, and no host
+        handle = manager.handle(name, isolation=isolation)
         function, declared = _method(handle, method)
         arguments = _arguments(declared, args)
         try:

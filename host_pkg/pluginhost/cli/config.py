@@ -97,12 +97,14 @@ def _names(manager: PluginManager) -> Iterator[Finding]:
     names = sorted({row.name for row in manager.survey()})
     of = manager.configuration
     wanted: list[tuple[Keys, str]] = [(("plugins", name), name) for name in of.plugins]
-    wanted += [(("instances", name, "plugin"), each.plugin) for name, each in of.instances.items()]
+    wanted += [(("instances", name, "plugin"), each.plugin) for name, each in of.instances.items() if not each.wheel]
     yield from (name_taken(joined("instances", (name,)), name).finding for name in of.instances if name in names)
     for keys, name in wanted:
         if name.partition("@")[0] not in names:
             message = f"{joined('', keys)} is about {name!r}, which is not installed"
             yield Finding("plugin-unknown", message, suggestion(name, names), severity="warning", stage="usage")
+    for row in manager.versions().values():
+        yield from row.findings
 
 
 def _configs(manager: PluginManager) -> Iterator[tuple[Row, list[tuple[str, Mapping[str, object]]]]]:
@@ -112,11 +114,13 @@ def _configs(manager: PluginManager) -> Iterator[tuple[Row, list[tuple[str, Mapp
     by_plugin: dict[str, tuple[Row, list[Entry]]] = {}
     of = manager.configuration
     installed = {row.name for row in manager.survey()}
-    entries = [manager.entry(name) for name, each in of.instances.items() if each.plugin.partition("@")[0] in installed]
-    run_as = {each.row.name for each in entries}
+    is_there = {name: each.wheel or each.plugin.partition("@")[0] in installed for name, each in of.instances.items()}
+    entries = [manager.entry(name) for name, is_known in is_there.items() if is_known]
+    run_as = {each.row.name for each in entries if not of.instances[each.name].wheel}
     entries += [manager.entry(row.name) for row in manager.survey() if row.name not in run_as]
     for entry in entries:
-        if entry.barred is None and entry.row.state == "ready":
+        # What a program takes as its configuration it says itself, in `init`.
+        if entry.barred is None and entry.row.state == "ready" and not entry.row.candidate.program:
             by_plugin.setdefault(str(entry.row.candidate), (entry.row, []))[1].append(entry)
     for row, run in by_plugin.values():
         paths = [joined("instances" if each.name in of.instances else "plugins", (each.name, "config")) for each in run]
@@ -153,16 +157,16 @@ def schema(host: Host, name: str | None) -> int:
     manager = host.manager()
     row = manager.entry(name).row
     row.require_ready()
-    report = _first_load(manager, row, [])
-    if report.schema is None:
-        if faults := _faults(report):
+    of = row.candidate
+    report = None if of.program else _first_load(manager, row, [])
+    if report is None or report.schema is None:
+        if report and (faults := _faults(report)):
             output.write_findings([(name, finding) for finding in faults])
             return 1
-        of = row.candidate
         raise PluginLookupError(
             Finding(
                 "symbol-missing",
-                f"{of}: {of.module} declares no type for its configuration",
+                f"{of}: {of.program or of.module} declares no type for its configuration",
                 "any table will do; its documentation may say more",
                 of.distribution.info,
             )

@@ -12,6 +12,8 @@ from pluginhost.cli.options import GROUP, Host, plugin_options
 from pluginhost.errors import escape
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pluginhost.discovery import Discovery
     from pluginhost.doctor import Diagnosis
     from pluginhost.probe import Report
@@ -30,7 +32,8 @@ def doctor(host: Host, load: bool, strict: bool) -> int:
     from pluginhost import discovery  # the other subcommands start without what only this one needs
     from pluginhost.plugin_dirs import PluginDirs
 
-    settings = host.manager().configuration
+    manager = host.manager()
+    settings = manager.configuration
     group, api = settings.group, settings.api
     dirs = PluginDirs(settings.plugin_dirs, api)
     found = discovery.discover(group, api, unpacked=dirs.path)
@@ -38,7 +41,8 @@ def doctor(host: Host, load: bool, strict: bool) -> int:
     if not host.sets("api") and not _is_bound(found, group):
         api = found.api = None
     sys.path += [entry for entry in dirs.path if entry in found.origins()]  # for the processes of first loads
-    diagnosis = _examine(found, group, api, load=load, folders=len(settings.plugin_dirs))
+    versions = manager.versions()
+    diagnosis = _examine(found, group, api, versions, load=load, folders=len(settings.plugin_dirs))
     if host.as_json:
         output.write_json(diagnosis.to_dict())
     else:
@@ -61,11 +65,13 @@ def _is_bound(found: Discovery, group: str) -> bool:
     return group == GROUP or stamped or all(found.api and pins(each, found.api) for each in found.candidates)
 
 
-def _examine(found: Discovery, group: str, api: str | None, *, load: bool, folders: int) -> Diagnosis:
+def _examine(
+    found: Discovery, group: str, api: str | None, versions: Mapping[str, Row], *, load: bool, folders: int
+) -> Diagnosis:
     from pluginhost.doctor import examine
 
     if not load:
-        return examine(found, group, api, folders=folders)
+        return examine(found, group, api, folders=folders, versions=versions)
     from pluginhost import identity, probe
 
     def first_load(row: Row) -> Report:
@@ -74,13 +80,13 @@ def _examine(found: Discovery, group: str, api: str | None, *, load: bool, folde
         return probe.first_load(row.candidate, api, wanted, seconds=TIMEOUT, makes=api is not None)
 
     if not sys.stderr.isatty():
-        return examine(found, group, api, first_load, folders=folders)
+        return examine(found, group, api, first_load, folders=folders, versions=versions)
     from rich.console import Console  # a pipe does without it
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("loading", total=len(found.candidates))
-        return examine(found, group, api, first_load, lambda: progress.advance(task), folders)
+        task = progress.add_task("loading", total=len(found.candidates) + len(versions))
+        return examine(found, group, api, first_load, lambda: progress.advance(task), folders, versions)
 
 
 def _write(diagnosis: Diagnosis) -> None:
@@ -93,7 +99,7 @@ def _write(diagnosis: Diagnosis) -> None:
             ("PLUGIN", "DISTRIBUTION", "VERSION", "REACHED", "STATE", "SECONDS"),
             [
                 (
-                    verdict.row.name,
+                    verdict.name,
                     verdict.row.distribution,
                     verdict.row.version,
                     verdict.reached,

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from email.message import Message
 
+    from pluginhost.entries import Entry
     from pluginhost.manager import PluginManager
-    from pluginhost.survey import Distribution, Row
+    from pluginhost.survey import Distribution
 
 
 @click.command()
@@ -27,15 +28,16 @@ if TYPE_CHECKING:
 def info(host: Host, name: str) -> None:
     """Tells all that is known of a plugin, or of the plugins in a wheel file; imports nothing of them."""
     manager = host.manager()
-    facts = _wheel_facts(name, manager) if name.endswith(".whl") else _facts(manager.row(name))
+    facts = _wheel_facts(name, manager) if name.endswith(".whl") else _facts(manager.entry(name))
     if host.as_json:
         output.write_json(facts)
     else:
         _write(facts)
 
 
-def _facts(row: Row) -> dict[str, object]:
-    return row.to_dict() | {"passed": row.passed} | about(row.candidate.distribution)
+def _facts(entry: Entry) -> dict[str, object]:
+    row = entry.row
+    return row.to_dict() | {"name": entry.name, "passed": row.passed} | about(row.candidate.distribution)
 
 
 def _wheel_facts(path: str, manager: PluginManager) -> dict[str, object]:

@@ -11,20 +11,23 @@ from pluginhost.cli.options import Host, plugin_options
 @click.command("list")
 @plugin_options
 def list_(host: Host) -> None:
-    """Lists the installed plugins; imports none of them."""
+    """Lists the installed plugins, and the versions of them that are instances; imports none of them."""
     manager = host.manager()
     survey = manager.survey()
+    rows = [(row.name, row) for row in survey]
+    rows = sorted([*rows, *manager.versions().items()], key=lambda each: each[0])
     if host.as_json:
-        output.write_json(survey.to_dict())
+        plugins = [row.to_dict() | {"name": name} for name, row in rows]
+        output.write_json(survey.to_dict() | {"plugins": plugins})
         return
-    if not survey:
+    if not rows:
         output.write(f"no plugins: nothing that is installed registers under {manager.group!r}", err=True)
     else:
         output.write_columns(
             ("NAME", "DISTRIBUTION", "VERSION", "API", "STATE", "CONTRACTS", "CAPABILITIES"),
             [
                 (
-                    row.name,
+                    name,
                     row.distribution,
                     row.version,
                     row.api.replace(" ", ""),
@@ -32,8 +35,8 @@ def list_(host: Host) -> None:
                     ",".join(row.contracts or ()),
                     ",".join(row.capabilities),
                 )
-                for row in survey
+                for name, row in rows
             ],
         )
-    output.write_findings((row.name, finding) for row in survey for finding in row.findings)
+    output.write_findings((name, finding) for name, row in rows for finding in row.findings)
     output.write_findings(("", finding) for finding in survey.findings)

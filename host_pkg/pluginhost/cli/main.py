@@ -12,6 +12,7 @@ from pluginhost.cli.cache import cache
 from pluginhost.cli.call import call
 from pluginhost.cli.check import check
 from pluginhost.cli.config import config
+from pluginhost.cli.control import ps, reload, restart, rollback, stop
 from pluginhost.cli.doctor import doctor
 from pluginhost.cli.enable import disable, enable
 from pluginhost.cli.explain import explain
@@ -20,6 +21,10 @@ from pluginhost.cli.list import list_
 from pluginhost.cli.new import new
 from pluginhost.cli.options import TRACEBACK
 from pluginhost.cli.profile import profile
+from pluginhost.cli.proto import proto
+from pluginhost.cli.route import route
+from pluginhost.cli.serve import serve
+from pluginhost.cli.watch import watch
 from pluginhost.errors import PluginHostError, escape
 
 
@@ -47,12 +52,15 @@ class _Group(click.Group):
 
 @click.group(
     cls=_Group,
-    commands=[list_, info, check, doctor, profile, call, enable, disable, config, new, explain, cache],
+    commands=[
+        list_, info, check, doctor, profile, call, enable, disable, config, new, proto, serve, explain, cache,
+        ps, reload, restart, stop, rollback, route, watch,
+    ],
     context_settings={"help_option_names": ["-h", "--help"]},
-)
+)  # fmt: skip
 @click.version_option(None, "-V", "--version", package_name="pluginhost", message="%(prog)s %(version)s")
 def _command() -> None:
-    """Lists, explains, calls and starts plugins that are installed as wheels."""
+    """Lists, explains, calls and starts plugins that are installed as wheels, and acts on those that run."""
 
 
 def main() -> None:

@@ -97,16 +97,24 @@ class Host:
 
 def plugin_options(command: Callable[Concatenate[Host, P], object]) -> Callable[..., object]:
     """Hands a command the `Host` that its options ask for, and adds these options to it."""
+    return _with_host(command, click.option("--json", "as_json", is_flag=True, help="Print JSON."))
 
+
+def serving_options(command: Callable[Concatenate[Host, P], object]) -> Callable[..., object]:
+    """Does the same for a command whose standard output is not for what it is asked to print."""
+    return _with_host(command)
+
+
+def _with_host(command: Callable[Concatenate[Host, P], object], *more: Callable[[Any], Any]) -> Callable[..., object]:
     @functools.wraps(command)
     def with_host(*args: Any, **options: Any) -> object:
-        host = Host({name: options.pop(name) for name in _OPTIONS})
+        host = Host({name: options.pop(name) for name in _OPTIONS if name in options})
         return command(host, *args, **options)
 
     made: Callable[..., object] = with_host
     for option in (
         click.option("--traceback", is_flag=True, expose_value=False, callback=_keep, help="Show where it arose."),
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        *more,
         click.option("--without", callback=_names, metavar="NAME,…", help="Disable these plugins or instances."),
         click.option("--only", "allow", callback=_names, metavar="NAME,…", help="Allow these plugins alone."),
         click.option("--safe-mode", is_flag=True, help="Start no installed plugin."),
@@ -149,7 +157,7 @@ def survey_of(manager: PluginManager, name: str) -> Survey:
         PluginNotFound: No installed plugin has that name.
     """
     if not name.endswith(".whl"):
-        return Survey([manager.row(name)], [])
+        return Survey([manager.entry(name).row], [])
     try:
         survey = manager.survey_wheel(name)
     except (OSError, ValueError) as exc:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import TypeAlias
 
+    from rich.table import Table
+
     from pluginhost.errors import Finding
 
     Cell: TypeAlias = str | Sequence[tuple[str, str]]
@@ -50,28 +52,42 @@ def write_json(data: object) -> None:
 
 def write_columns(header: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> None:
     """Prints a table on a terminal, aligned columns without blanks in a pipe."""
-    cells = [[_escaped(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console  # a pipe does without it
-        from rich.table import Table
-        from rich.text import Text
 
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for cell in header:
-            table.add_column(Text.assemble(*_escaped(cell)))
-        for row in cells:
-            table.add_row(*(Text.assemble(*cell) for cell in row))
-        Console(highlight=False).print(table)
+        Console(highlight=False).print(table(header, rows))
         return
-    plain = [["".join(text for text, _ in cell) for cell in row] for row in (map(_escaped, header), *cells)]
+    plain = [["".join(text for text, _ in _escaped(cell)) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
     for line in plain:
         write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def table(header: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> Table:
+    """Returns a table for a terminal."""
+    from rich.table import Table  # a pipe does without it
+    from rich.text import Text
+
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for cell in header:
+        made.add_column(Text.assemble(*_escaped(cell)), overflow="fold")  # a name that is cut is none
+    for row in rows:
+        made.add_row(*(Text.assemble(*_escaped(cell)) for cell in row))
+    return made
+
+
 def _escaped(cell: Cell) -> list[tuple[str, str]]:
     parts = [(cell, "")] if isinstance(cell, str) else cell
     return [(escape(text), style) for text, style in parts if text] or [("-", "")]
+
+
+def short_time(seconds: float | None) -> str:
+    """Returns a time with its unit; nothing for none."""
+    if seconds is None:
+        return ""
+    unit, factor = ("s", 1) if seconds >= 1 else ("ms", 1_000) if seconds >= 0.001 else ("us", 1_000_000)
+    number = seconds * factor
+    return f"{number:.0f}{unit}" if number >= 10 else f"{number:.1f}{unit}"
 
 
 def write_findings(findings: Iterable[tuple[str, Finding]]) -> None:

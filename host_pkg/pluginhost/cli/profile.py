@@ -12,6 +12,7 @@ import click
 
 from pluginhost.cli import output
 from pluginhost.cli.options import Host, complete_name, plugin_options
+from pluginhost.errors import wrong
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,10 +64,15 @@ def _in_folder(ctx: click.Context, param: click.Parameter, value: Path | None) -
 def profile(host: Host, names: tuple[str, ...], html: Path | None, repeat: int, timeout: float) -> int:
     """Starts each plugin, or those NAMEd, in a process of its own, and tells what its import, New() and init took.
 
-    The slowest is first. Ends with 1 if one could not be measured.
+    The slowest is first. Ends with 1 if one could not be measured. Plugins that are programs are left out.
     """
     manager = host.manager()
-    rows = [manager.row(name) for name in names] or [row for row in manager.survey() if not row.barred]
+    rows = [manager.row(name) for name in names]
+    for row in rows:
+        if row.candidate.program:
+            what = f"{row.candidate} is the program {row.candidate.program!r}, of which nothing is imported"
+            raise wrong(f"profile: {what}", "name plugins in Python")
+    rows = rows or [row for row in manager.survey() if not row.barred and not row.candidate.program]
     if not rows:
         output.write(f"no plugins: nothing that is installed registers under {manager.group!r}", err=True)
     profiles = _measure(rows, manager.configuration, repeat, timeout)

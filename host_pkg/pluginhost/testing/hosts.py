@@ -67,7 +67,7 @@ class FakeHost(PluginHost):
         if name not in self._plugins:
             there = f"it has {', '.join(sorted(self._plugins)) or 'none'}"
             hint = f"FakeHost(plugins={{{name!r}: …}}) has it"
-            message = f"the FakeHost of {self._name} has no plugin called {name!r}: {there}"
+            message = f"the FakeHost of {self.name} has no plugin called {name!r}: {there}"
             raise PluginNotFound(Finding("plugin-unknown", message, hint))
         plugin = self._plugins[name]
         if not identity.is_a(plugin, contract):

@@ -190,11 +190,11 @@ class _FakeRunner(Runner):
         self._codes = codes
 
     def _load(
-        self, entry: Entry, contracts: dict[str, type], reached: Callable[[], None], watched: Watched
+        self, handle: Handle, entry: Entry, contracts: dict[str, type], reached: Callable[[], None], watched: Watched
     ) -> tuple[Loaded, list[Finding]]:
         error = self._error_of(entry.row)
         if not isinstance(error, PluginLoadError):
-            return super()._load(entry, contracts, reached, watched)
+            return super()._load(handle, entry, contracts, reached, watched)
         if isinstance(error, PluginTypeError) or error.finding.code == "factory-failed":
             reached()
         raise error
