@@ -15,7 +15,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pluggy
-from pluginhost import PluginCallError, PluginManager
+from openfeature import api
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
+from pluginhost import PluginCallError, PluginManager, context
 from stevedore import DriverManager, ExtensionManager
 from stevedore.extension import Extension
 
@@ -176,6 +179,35 @@ def contained() -> list[Contestant]:
     ]
 
 
+def with_route(**settings: object) -> Greeter:
+    """Returns the stub of a route with two plugins, and what is set for it."""
+    manager = PluginManager("benchmarks.calls", routes={"Greeter": settings})
+    for name, plugin in make_plugins(2).items():
+        manager.register(name, itself(plugin))
+    return manager.route(Greeter)
+
+
+def routed() -> list[Contestant]:
+    """Returns who takes part in one call of which a route decides who serves it, the plain stub first."""
+    texts = {"greeter": "english1", "greeting": GREETING}
+    api.set_provider_and_wait(
+        InMemoryProvider({name: InMemoryFlag("on", {"on": text}) for name, text in texts.items()})
+    )
+    evaluation = api.get_client(), EvaluationContext("c-7", {"key": "c-7", "tenant": "acme"})
+    evaluate = "it[0].get_string_value('greeting', '', it[1])"
+    context(key="c-7", tenant="acme").__enter__()  # which holds for all that is timed
+    rules = [{"when": {"tenant": ["apex"]}, "use": "english0"}, {"when": {"tenant": ["acme"]}, "use": "english1"}]
+    return [
+        ("pluginhost, a stub", "pluginhost", "it.greet('Ada')", with_pluginhost(make_plugins(1))[0]),
+        ("a route for which nothing is set", "pluginhost", "it.greet('Ada')", with_route()),
+        ("a route with a default", "pluginhost", "it.greet('Ada')", with_route(default="english1")),
+        ("a route with a share, by a key", "pluginhost", "it.greet('Ada')", with_route(weights={"english1": 10})),
+        ("a route with rules, of which the second fits", "pluginhost", "it.greet('Ada')", with_route(rules=rules)),
+        ("OpenFeature, an evaluation alone, in memory", "openfeature-sdk", evaluate, evaluation),
+        ("a route whose plugin that evaluation names", "pluginhost", "it.greet('Ada')", with_route(flag="greeter")),
+    ]
+
+
 def fan_out() -> list[Contestant]:
     """Returns who takes part in one call of each of ten plugins."""
     plugins = make_plugins(10)
@@ -190,7 +222,12 @@ def fan_out() -> list[Contestant]:
 
 
 # By the names that run.py has for them: who takes part, and how often each is called for one take.
-SCENARIOS = {"guarded": (guarded, 20_000), "fan-out": (fan_out, 2_000), "contained": (contained, 1_000)}
+SCENARIOS = {
+    "guarded": (guarded, 20_000),
+    "fan-out": (fan_out, 2_000),
+    "contained": (contained, 1_000),
+    "routed": (routed, 2_000),
+}
 
 
 def main() -> None:

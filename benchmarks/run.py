@@ -2,8 +2,8 @@
 
 Run it as `nox -s bench -- [ENVIRONMENT ...] [options]`. Every round runs the bare interpreter and each contestant once,
 in turn, so that what disturbs the machine disturbs all alike. Each is first asked for its answer, and timed only if
-that is right. What a later call takes does not depend on what is installed: there, every round is a process that times
-all contestants in turn, in the running environment.
+that is right. What a later call takes does not depend on what is installed, nor does an isolated plugin, a reload or a
+call over go-plugin: there, every round is a process that times all contestants in turn, in the running environment.
 """
 
 from __future__ import annotations
@@ -38,8 +38,28 @@ CALLS = {
     "guarded": "A later call of one plugin",
     "fan-out": "A later call of each of ten plugins",
     "contained": "A call that is refused, and one that may be given up",
+    "routed": "A later call along a route, which decides who serves it",
 }
-PACKAGES = ("pluginhost", "pluginapi", "stevedore", "pluggy", "packaging", "importlib-metadata")
+ISOLATED = {
+    "isolated": "A call of an isolated plugin",
+    "isolated-start": "The start of an isolated plugin",
+    "reload": "The reload of a plugin of one module",
+    "goplugin": "A call over go-plugin, each by itself: the 99th percentile is of calls, not of rounds",
+}
+SCRIPTS = {"reload": "reload.py", "goplugin": "programs.py"}
+PACKAGES = (
+    "pluginhost",
+    "pluginapi",
+    "stevedore",
+    "pluggy",
+    "grpcio",
+    "grpclib",
+    "h2",
+    "protobuf",
+    "openfeature-sdk",
+    "packaging",
+    "importlib-metadata",
+)
 
 # What the tables call it, its file in contestants/, its version, and whether it finds the cache of its earlier runs or
 # an empty folder.
@@ -195,16 +215,46 @@ def measure_calls(scenario: str, rounds: int) -> dict[str, Any]:
     return report
 
 
+def measure_isolated(scenario: str, rounds: int) -> list[dict[str, Any]]:
+    """Returns what `measure` does, for each table of what goes to other processes: by the clock, since they wait."""
+    command = [sys.executable, str(Path(__file__).with_name(SCRIPTS.get(scenario, "isolated.py"))), scenario]
+    tables: dict[str, dict[tuple[str, str], list[float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=sys.prefix) as home:
+        for _ in range(rounds):
+            done = subprocess.run(command, env=variables(Path(home)), capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = (done.stderr.splitlines() or [f"exit code {done.returncode}"])[-1]
+                return [{"title": "Host and child on one core", "failed": [f"{scenario}: {reason}"], "results": []}]
+            told = json.loads(done.stdout)
+            if isinstance(told, str):
+                return [{"title": f"Skipped: {told}", "failed": [], "results": []}]
+            for table, name, number, seconds in told:
+                tables.setdefault(table, {}).setdefault((name, number), []).append(seconds)
+    reports = []
+    for table, taken in tables.items():
+        bare = statistics.median(next(iter(taken.values())))
+        rows = []
+        for (name, number), seconds in taken.items():
+            row = {"scenario": scenario, "contestant": name, "version": number} | summary(seconds, bare)
+            whole = {"median_us": statistics.median(seconds) * 1e6, "p99_us": row["p99_ratio"] * bare * 1e6}
+            rows.append(row | whole | {"all_us": [second * 1e6 for second in seconds]})
+        reports.append({"title": f"On one core, by the clock; {table}", "failed": [], "results": rows})
+    return reports
+
+
 def show(report: dict[str, Any], scenarios: list[str]) -> None:
     """Prints an environment's tables, one for each scenario."""
     for scenario in scenarios:
-        print(f"\n{report['title']}\n{(SCENARIOS | CALLS)[scenario]}")
+        print(f"\n{report['title']}\n{(SCENARIOS | CALLS | ISOLATED)[scenario]}")
         rows = [row for row in report["results"] if row["scenario"] in ("", scenario)]
         wide = max((len(row["contestant"]) for row in rows), default=0)
         columns = {"median_ms": "median ms"}
         if scenario in CALLS:
             columns = {"median_ns": "median ns", "raw_ns": "with loop"}
-        print(f"  {'':{wide}}  version  median ratio  p99 ratio  {'  '.join(columns.values())}")
+        elif scenario in ISOLATED:
+            columns = {"median_us": "median us", "p99_us": "p99 us"}
+        titles = "  ".join(f"{title:>9}" for title in columns.values())
+        print(f"  {'':{wide}}  version  median ratio  p99 ratio  {titles}")
         for row in rows:
             numbers = f"{row['median_ratio']:12.2f}  {row['p99_ratio']:9.2f}"
             numbers += "".join(f"  {row[column]:9.1f}" for column in columns)
@@ -219,13 +269,13 @@ def main() -> int:
     which = "`here`, or `N/M` for a new one of N distributions, M of them with a plugin (default: here 1000/100)"
     parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", default=["here", "1000/100"], help=which)
     parser.add_argument(
-        "--scenario", action="append", choices=[*SCENARIOS, *CALLS], help="which to time (default: each)"
+        "--scenario", action="append", choices=[*SCENARIOS, *CALLS, *ISOLATED], help="which to time (default: each)"
     )
     parser.add_argument("--rounds", type=int, default=100, help="runs of each contestant (default: 100)")
     parser.add_argument("--core", type=int, help="the core to run on, where a process can be held to one")
     parser.add_argument("--json", type=argparse.FileType("w"), metavar="FILE", help="write every run to a file, too")
     options = parser.parse_args()
-    chosen = options.scenario or [*SCENARIOS, *CALLS]
+    chosen = options.scenario or [*SCENARIOS, *CALLS, *ISOLATED]
     scenarios, calls = [each for each in SCENARIOS if each in chosen], [each for each in CALLS if each in chosen]
     if not hasattr(os, "wait4"):
         parser.error("this system does not tell what CPU time a child took")
@@ -236,7 +286,7 @@ def main() -> int:
     versions = {name: version(name) for name in PACKAGES}
     print(f"{system}, {platform.machine()}; CPU time, user and system; {options.rounds} rounds")
     print(", ".join(f"{name} {number}" for name, number in versions.items()))
-    if options.rounds < 100:
+    if options.rounds < 100 and chosen != ["goplugin"]:
         print("Below 100 rounds p99 is the maximum.")
     reports = []
     for environment in options.environments if scenarios else ():
@@ -245,6 +295,10 @@ def main() -> int:
     for scenario in calls:
         reports.append(measure_calls(scenario, options.rounds))
         show(reports[-1], [scenario])
+    for scenario in filter(chosen.__contains__, ISOLATED):
+        for report in measure_isolated(scenario, options.rounds):
+            reports.append(report)
+            show(report, [scenario])
     if options.json:
         facts = {"system": system, "versions": versions, "rounds": options.rounds, "core": options.core}
         json.dump(facts | {"environments": reports}, options.json, indent=1)

@@ -71,16 +71,16 @@ def make_environment(folder: Path, group: str, distributions: int, plugins: int)
         entry = PluginEntry(group, name, f"synthetic_{name}:New", ("Greeter",), ())
         manifest = Manifest(against, plugins=(entry,)).to_json()
         metadata = {"entry_points.txt": f"[{group}]\n{name} = {entry.entry_point}\n", Manifest.FILE: manifest}
-        _install(site, f"synthetic_{name}", PLUGIN, ("pluginapi~=1.0", *REQUIRES), metadata)
+        install(site, f"synthetic_{name}", PLUGIN, ("pluginapi~=1.0", *REQUIRES), metadata)
     for number in range(others):
         name = f"synthetic_other{number:04}"
         metadata = {"entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n"} if number % 2 else {}
-        _install(site, name, "def main() -> None:\n    pass\n", REQUIRES, metadata)
+        install(site, name, "def main() -> None:\n    pass\n", REQUIRES, metadata)
     return names
 
 
-def _install(site: Path, name: str, module: str, requires: tuple[str, ...], metadata: dict[str, str]) -> None:
-    """Writes a distribution of one module, with its metadata."""
+def install(site: Path, name: str, module: str, requires: tuple[str, ...], metadata: dict[str, str]) -> None:
+    """Writes a distribution of one module, with its metadata, into a folder of an import path."""
     header = f"Metadata-Version: 2.4\nName: {name.replace('_', '-')}\nVersion: 1.0\nSummary: Made to be measured.\n"
     header += CLASSIFIERS + "".join(f"Requires-Dist: {line}\n" for line in requires)
     info = f"{name}-1.0.dist-info"
