@@ -14,7 +14,8 @@ PLAIN = {
     "enabled": FLAG, "config": st.dictionaries(TEXT, TEXT | NUMBER | st.lists(NUMBER), max_size=3), "concurrency": NUMBER,
     "import_timeout": SECONDS, "new_timeout": SECONDS, "init_timeout": SECONDS, "call_timeout": SECONDS,
     "shutdown_timeout": SECONDS, "on_timeout": st.sampled_from(["report", "abandon"]), "breaker_failures": NUMBER,
-    "breaker_seconds": SECONDS, "check_replies": FLAG,
+    "breaker_seconds": SECONDS, "check_replies": FLAG, "isolation": st.sampled_from(["none", "process"]), "critical": FLAG,
+    "limits": st.fixed_dictionaries({}, optional={"memory": NUMBER, "cpu": NUMBER, "files": NUMBER}),
 }  # fmt: skip
 HOST = {
     "group": TEXT, "api": TEXT, "plugin_dirs": st.lists(TEXT, max_size=3), "capabilities": st.lists(TEXT, max_size=3),
@@ -55,7 +56,7 @@ WRONG: dict[Any, list[Any]] = {
 def wrong_for(name: str, kind: Any) -> list[Any]:
     if name in ("plugin_dirs", "capabilities", "allow"):
         return WRONG["lists"]
-    return WRONG.get("config" if name == "config" else kind, WRONG["words"])
+    return WRONG.get("config" if name in ("config", "limits") else kind, WRONG["words"])
 
 
 class Wrong(NamedTuple):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluginhost
 import pytest
 from forge import Command, Forge
+from goplugin.build import build, missing
+from goplugin.peers import Peers
 
 import pluginapi
 
@@ -22,25 +24,12 @@ for package in (pluginhost, pluginapi):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps the tests' index files away from the person's."""
+def _cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the tests' index files away from the person's, and what Go compiled for later runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("GOCACHE", str(request.config.cache.mkdir("goplugin") / "cache"))
         yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def zoo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Any, Any]]:
-    """The outcomes of the zoo's cases, which run from the session's beginning on, beside the other tests."""
-    items = [item for item in request.session.items if item.path.name == "test_zoo.py"]
-    wanted = dict.fromkeys(item.callspec.params["case"] for item in items if hasattr(item, "callspec"))
-    if not wanted:
-        yield {}
-        return
-    from zoo import keeper  # other runs do without
-
-    with keeper.running(wanted, tmp_path_factory.mktemp("zoo")) as outcomes:
-        yield outcomes
 
 
 @pytest.fixture
@@ -62,6 +51,21 @@ def site(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def wheelhouse() -> Path:
     return Path(os.environ["PLUGINHOST_WHEELHOUSE"])
+
+
+@pytest.fixture(scope="session")
+def go() -> None:
+    """Go, and what is built with it: without it a test is skipped, and in CI it fails."""
+    if lacks := missing():
+        (pytest.fail if "CI" in os.environ else pytest.skip)(lacks)
+
+
+@pytest.fixture(scope="session")
+def peers(request: pytest.FixtureRequest, go: None) -> Peers:
+    """The peers in Go, built in pytest's cache folder, where they stay for later runs."""
+    folder = Path(request.config.cache.mkdir("goplugin"))
+    build(folder)
+    return Peers(folder)
 
 
 @pytest.fixture

@@ -61,12 +61,17 @@ class Forge:
         settings: str = "",
         project: str = "",
     ) -> Path:
-        """Returns a wheel, built from files and the lines of `[project.entry-points."pluginhost.plugins"]`."""
+        """Returns a wheel, built from files and the lines of `[project.entry-points."pluginhost.plugins"]`.
+
+        What begins with `#!` is executable.
+        """
         source = self.folder / "src" / f"{distribution}-{version}-{len(list(self.folder.glob('src/*')))}"
         for name, content in files.items():
             target = source / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(content, "utf-8")
+            if content.startswith("#!"):
+                target.chmod(0o755)
         group = f'[project.entry-points."pluginhost.plugins"]\n{entry_points}' if entry_points else ""
         source.joinpath("pyproject.toml").write_text(
             f"""
@@ -96,9 +101,17 @@ only-include = {json.dumps(list(files))}
         """Returns the wheels of projects, each built by its own pyproject.toml against what is in the folder so far."""
         out = self.folder / "wheels"
         known = {*out.glob("*.whl")}
-        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+        uv = [
+            BIN / "uv",
+            "build",
+            "--quiet",
+            "--offline",
+            "--wheel",
+            "--no-build-isolation",
+        ]  # pip takes 4 times as long
         environment = os.environ | {"PYTHONPATH": str(self.site)}
-        subprocess.run([*pip, "--wheel-dir", out, *projects], check=True, env=environment)
+        for project in projects:
+            subprocess.run([*uv, "--python", sys.executable, "--out-dir", out, project], check=True, env=environment)
         return sorted({*out.glob("*.whl")} - known)
 
     def install(self, *wheels: Path) -> Path:

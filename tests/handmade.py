@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import warnings
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -74,13 +73,11 @@ class Handmade:
     def data(self) -> bytes:
         """Returns the bytes of the file."""
         out = io.BytesIO()
-        with warnings.catch_warnings(), zipfile.ZipFile(out, "w", self.method) as archive:
-            warnings.simplefilter("ignore")  # a name twice is meant
-            for name, content in self.files.items():
-                archive.writestr(member(name), content, self.method)
-            for info, content in self.infos:
+        members: list[tuple[zipfile.ZipInfo | str, str | bytes]] = [*self.files.items(), *self.infos]
+        with zipfile.ZipFile(out, "w", self.method) as archive:
+            for info, content in [*members, (f"{self.info}/RECORD", self.record())]:
+                archive.NameToInfo.clear()  # a name twice is meant; filters of warnings are those of all threads
                 archive.writestr(member(info) if isinstance(info, str) else info, content, self.method)
-            archive.writestr(member(f"{self.info}/RECORD"), self.record(), self.method)
         return out.getvalue()
 
     def file_name(self, tag: str = TAG) -> str:

@@ -7,6 +7,7 @@ How a page is read:
 - Any other block whose introducing line ends with the name of a file and a colon is written to that file.
 - A `python` block without such a name is run, and prints nothing. A `json` block without one is JSON.
 - A `sh` block holds what cannot be run in a test: the commands of `NOT_RUN` and no other.
+- A `go` block is a part of a program in `examples/`, which the page or the example's own test builds.
 - A `text` block is a drawing, not an example.
 
 All blocks of a page run one after the other, in a copy of the checkout and in an environment of the page's own.
@@ -15,6 +16,7 @@ All blocks of a page run one after the other, in a copy of the checkout and in a
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import re
@@ -22,19 +24,23 @@ import shutil
 import subprocess
 import sysconfig
 import venv
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pluginhost
 import pytest
+from forge import BIN
+from goplugin.build import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 ROOT = Path(__file__).parent.parent.parent
 WRITTEN = {ROOT / "docs" / "_build", ROOT / "docs" / "codes"}  # what building the documentation writes
 DOCS = [page for page in ROOT.glob("docs/**/*.md") if not WRITTEN & {*page.parents}]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("examples/*/README.md"), *DOCS])
+OF_GO = {ROOT / "docs" / "go.md", ROOT / "examples" / "goplugin" / "README.md"}  # these build programs in Go
 
 # These build or fetch what the tests themselves are run with.
 NOT_RUN = {
@@ -113,6 +119,8 @@ class Environment:
         (self.folder / "wheelhouse").symlink_to(wheelhouse)
         self._bin = folder / "env" / "bin"
         self._make(folder / "env")
+        runtime = folder / "run"
+        runtime.mkdir(0o700)
         dropped = ("PYTHON", "VIRTUAL_ENV", "XDG_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
         self.variables = {
@@ -122,14 +130,14 @@ class Environment:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "LC_ALL": "C.UTF-8",
             "HOME": str(folder),
+            "XDG_RUNTIME_DIR": str(runtime),  # hosts of other tests are none of the page's
             "COLUMNS": "120",
         }
         self._cwd = self.folder
         if with_ours:
-            wheels = [path.name for name in ("pluginapi", "pluginhost") for path in wheelhouse.glob(f"{name}[-_]*.whl")]
-            self.run(
-                ["pip install --quiet --no-index --no-deps " + " ".join(f"wheelhouse/{wheel}" for wheel in wheels)]
-            )
+            wheels = [path for name in ("pluginapi", "pluginhost") for path in wheelhouse.glob(f"{name}[-_]*.whl")]
+            uv = [BIN / "uv", "pip", "install", "--quiet", "--offline", "--no-index", "--no-deps"]  # pip takes longer
+            subprocess.run([*uv, "--python", self._bin / "python", *wheels], check=True)
 
     def run(self, commands: list[str]) -> list[tuple[str, int]]:
         """Returns what each command prints, and its exit status; the shell's folder is kept for the next block."""
@@ -190,20 +198,59 @@ def problems(block: Block, environment: Environment) -> Iterator[str]:
             yield f"the example ends with {status} and prints:\n{printed}"
     elif block.language == "json":
         json.loads(block.text)
+    elif block.language == "go":
+        if not any(block.text in program.read_text("utf-8") for program in ROOT.glob("examples/*/*/*.go")):
+            yield f"no program in examples/ has this:\n{block.text}"
     elif block.language == "sh":
         yield from (f"{line} is not run" for line in block.text.splitlines() if line not in NOT_RUN)
     elif block.language != "text":
         yield f"a block of the language {block.language!r} is not checked by anything"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_examples_do_what_the_page_shows(page: Path, tmp_path: Path, wheelhouse: Path) -> None:
+@contextlib.contextmanager
+def running(pages: Collection[Path], folder: Path, wheelhouse: Path) -> Iterator[dict[Path, Future[list[str]]]]:
+    """Yields what will be wrong with each page's examples; one page runs at a time.
+
+    The environments are made before: meanwhile, tests may change what this process is like.
+    """
+    with ThreadPoolExecutor(1) as background:
+        outcomes = {}
+        for number, page in enumerate(pages):
+            if page in OF_GO and missing():
+                continue
+            own = folder / str(number)
+            own.mkdir()
+            # README begins at a clean clone; who reads on has installed what it shows.
+            environment = Environment(own, wheelhouse, with_ours=page != ROOT / "README.md")
+            outcomes[page] = background.submit(wrong, page, environment)
+        yield outcomes
+        background.shutdown(cancel_futures=True)
+
+
+def wrong(page: Path, environment: Environment) -> list[str]:
+    """Returns what a page's examples do otherwise than it shows."""
     examples = [block for block in blocks(page.read_text("utf-8")) if block.language != "text"]
-    if not examples:
-        return
-    # README begins at a clean clone; who reads on has installed what it shows.
-    environment = Environment(tmp_path, wheelhouse, with_ours=page != ROOT / "README.md")
-    found = [f"{page.name}:{block.line}: {problem}" for block in examples for problem in problems(block, environment)]
+    return [f"{page.name}:{block.line}: {problem}" for block in examples for problem in problems(block, environment)]
+
+
+@pytest.fixture(scope="module")
+def pages(
+    request: pytest.FixtureRequest, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Path, Future[list[str]]]]:
+    """What is wrong with the examples of each page that is asked for."""
+    items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    wanted = dict.fromkeys(item.callspec.params["page"] for item in items if "page" in item.callspec.params)
+    with running(wanted, tmp_path_factory.mktemp("pages"), wheelhouse) as outcomes:
+        yield outcomes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_do_what_the_page_shows(
+    page: Path, pages: dict[Path, Future[list[str]]], request: pytest.FixtureRequest
+) -> None:
+    if page in OF_GO:
+        request.getfixturevalue("go")
+    found = pages[page].result()
     assert not found, "\n\n".join(found)
 
 
@@ -277,6 +324,8 @@ def test_output_agrees_with_what_is_shown(shown: str, printed: str, agrees: bool
         ("```python\nraise SystemExit(1)\n```\n", 1),
         ("```python\nprint(1)\n```\n", 1),
         ("```ruby\nputs 1\n```\n", 1),
+        ("```go\nfunc main() {\n```\n", 0),
+        ("```go\nfunc main() int {\n```\n", 1),
         ("```sh\nrm -rf wheelhouse\n```\n", 1),
         ("```{toctree}\nruby\n```\n", 0),
     ],

@@ -21,7 +21,7 @@ def test_check_passes_a_good_wheel_and_names_every_check(forge: Forge, command: 
     lines = done.stdout.decode().splitlines()
     assert lines[0] == "w (zoo-w 1.0.0): ready"
     assert all(line.startswith("  ok ") for line in lines[1:])
-    for title in ("pin", "manifest", "no copy of the API", "own module"):
+    for title in ("pin", "manifest", "no copy of the API", "own files"):
         assert f"  ok      {title}" in lines
 
 

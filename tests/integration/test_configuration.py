@@ -131,7 +131,9 @@ def test_the_file_given_comes_before_the_working_folders_and_that_before_the_use
     (tmp_path / "pyproject.toml").write_text(
         "[tool.pluginhost.plugins]\nspanish.enabled = true\npersian.enabled = true\n"
     )
-    (tmp_path / "given.toml").write_text("plugins.persian.enabled = false\n")
+    (tmp_path / "given.toml").write_text(
+        "[plugins.persian]\nenabled = false\nisolation = 'process'\nlimits = { memory = 512 }\n"
+    )
     found = states(command, "--config", "given.toml")
     assert [found[name] for name in ("english", "spanish", "persian", "reverse")] == [
         "disabled",
@@ -144,6 +146,8 @@ def test_the_file_given_comes_before_the_working_folders_and_that_before_the_use
         f"plugins.english.enabled = false  # {user}",
         "plugins.spanish.enabled = true  # pyproject.toml",
         "plugins.persian.enabled = false  # given.toml",
+        'plugins.persian.isolation = "process"  # given.toml',
+        "plugins.persian.limits.memory = 512  # given.toml",
         "plugins.reverse.enabled = false  # option",
     ]
     shown = command("config", "show", "--only", "english", "--plugin-dir", "wheels", "--safe-mode").stdout.decode()
@@ -318,4 +322,10 @@ def test_config_schema_describes_the_file_and_a_plugins_config(command: Command,
     assert made["PluginSettings"]["properties"]["call_timeout"] == {
         "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 86_400.0,
     }  # fmt: skip
+    assert made["PluginSettings"]["properties"]["isolation"]["enum"] == ["none", "process"]
+    assert made["Limits"]["properties"]["memory"] == {
+        "type": "integer",
+        "minimum": 1,
+        "exclusiveMaximum": 1_000_000_000,
+    }
     assert "distribution" not in made["InstanceSettings"]["properties"]

@@ -93,7 +93,7 @@ def test_the_status_is_of_every_plugin_that_was_asked_for(forge: Forge, site: Pa
         assert status["one"].to_dict() == {
             "plugin": "one", "distribution": "zoo-one", "version": "1.0.0", "state": "running", "generation": 1,
             "calls": 1, "failures": 0, "p50": status["one"].p50, "p99": status["one"].p50, "max": status["one"].p50,
-            "breaker": "closed", "abandoned": 0, "error": None,
+            "breaker": "closed", "abandoned": 0, "error": None, "reload_seconds": None, "reload_error": None,
         }  # fmt: skip
         assert "disabled" in (status["two"].error or "")
         stub = plugins.get("one", Greeter)

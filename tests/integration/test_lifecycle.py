@@ -345,9 +345,9 @@ def test_a_class_that_a_list_of_another_module_holds_is_told_with_its_place(
         manager.get("p", Plugin)
         notes.kept = [type(manager.handle("p").plugin)]
         [finding] = manager.unload("p")
-        assert (finding.code, finding.severity) == ("class-held", "warning")
+        assert (finding.code, finding.severity) == ("leak", "warning")
         assert "module zoo_notes, attribute kept" in finding.message
-        assert "[class-held]" in caplog.text
+        assert "[leak]" in caplog.text
         notes.kept.clear()
 
 

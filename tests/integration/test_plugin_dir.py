@@ -105,9 +105,9 @@ def test_check_reads_nothing_of_what_is_not_safe_and_does_not_block(command: Com
 def test_cache_tells_of_wheels_and_removes_them(command: Command, plugins: Path) -> None:
     Handmade().write(plugins)
     command("list", "--plugin-dir", plugins)
-    assert b"1 wheels, " in command("cache").stdout
+    assert b"1 wheels and copies, " in command("cache").stdout
     assert b"wheels" not in command("cache", "--prune").stdout, "it is young"
-    assert b", 1 wheels" in command("cache", "--clear").stdout
+    assert b", 1 wheels and copies" in command("cache", "--clear").stdout
     assert command("call", "bad", "greet", "Ada", "--plugin-dir", plugins).stdout == b"1.2.3 Ada\n"
 
 

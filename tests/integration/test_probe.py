@@ -156,7 +156,7 @@ def test_the_command_forgets_verdicts(forge: Forge, host: Host) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pluginhost", "cache", "--clear"], env=host.environment, capture_output=True, check=True
     )
-    assert done.stdout.endswith(b" files removed\n")
+    assert b" files removed" in done.stdout
     assert host()[1] == 1
 
 
@@ -172,11 +172,11 @@ def test_what_hangs_is_told_with_its_place(source: str, forge: Forge, site: Path
     forge.plugin("some", source)
     started = time.monotonic()
     with pytest.raises(PluginProbeError) as caught:
-        PluginManager(probe_timeout=2).get("some", Greeter)
+        PluginManager(probe_timeout=5).get("some", Greeter)
     assert caught.value.finding.code == "probe-hung"
     last = len(source.splitlines())
     assert f'zoo_some.py", line {last} in' in str(caught.value)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 def test_what_a_hanging_plugin_started_is_killed_with_it(forge: Forge, site: Path, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_what_a_hanging_plugin_started_is_killed_with_it(forge: Forge, site: Pat
     start += "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n"
     forge.plugin("some", f"{start}open({str(pid)!r}, 'w').write(str(child.pid))\ntime.sleep(1000)")
     with pytest.raises(PluginProbeError, match="probe-hung"):
-        PluginManager(probe_timeout=3).get("some", Greeter)
+        PluginManager(probe_timeout=6).get("some", Greeter)
     until(lambda: not is_alive(int(pid.read_text())), "the end of the grandchild")
 
 

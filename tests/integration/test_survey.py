@@ -56,6 +56,7 @@ def test_the_json_has_the_documented_shape(forge: Forge, command: Command) -> No
         "requires": {},
         "origin": rows["english"]["origin"],
         "entry_point": "pluginhost_filter:New",
+        "program": "",
         "findings": [],
     }
     assert rows["alone"]["contracts"] == [], "a wheel without a manifest is admitted; its contracts are not known yet"

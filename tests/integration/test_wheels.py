@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from forge import BIN, ROOT
 
-PROJECTS = ["plugins/english", "plugins/calculator", "plugins/filter", "pluginapi"]
+PROJECTS = ["plugins/calculator", "pluginapi"]
 
 
 @pytest.fixture(scope="module")

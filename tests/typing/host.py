@@ -28,6 +28,8 @@ def host(manager: PluginManager) -> None:
     assert_type(manager.get("english", Greeter).greet("Ada"), str)
     assert_type(manager.get("english", Greeter).lang, str)
     assert_type(manager.get("any", Plugin), Plugin)
+    assert_type(manager.route(Greeter), Greeter)
+    assert_type(manager.route(Greeter, "farewells").greet("Ada"), str)
     assert_type(manager.get("english", Greeter, requires={"loud"}), Greeter)
     assert_type(manager.get("english", Greeter, ["loud"]), Greeter)
     assert_type(manager.all(Operation), dict[str, Operation])

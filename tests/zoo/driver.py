@@ -2,6 +2,8 @@
 
 Run as `python driver.py SITE RESULT`. The exit status is 7 when nothing but our errors came out of the host. What it
 logs, and the state that each plugin reaches, stand line by line in the file `log`, up to the end of the process.
+
+Run as `python driver.py --forks REQUESTS ANSWERS MODULES`, it imports modules and forks such a process for each request.
 """
 
 from __future__ import annotations
@@ -104,6 +106,7 @@ def ask(folder: str, case: dict[str, Any], log: Callable[[str, object], object])
     manager = PluginManager(**case["settings"])
     manager.subscribe(lambda event: log("state", [event.fields["plugin"], event.topic]), "plugin.")
     said["first"] = manager.get("a-good", Greeter).greet("Ada")
+    said["modules"] = list(sys.modules)
     survey = manager.survey()
     said["survey_seconds"] = time.monotonic() - started
     json.dumps(survey.to_dict())
@@ -211,5 +214,39 @@ def main(folder: str, result: str) -> int:
     return 1 if "uncoded" in said else STATUS
 
 
+def forked(requests: int, answers: int, modules: list[str]) -> None:
+    """Returns in a process of its own for each request; the one that forks ends when nobody is left to ask.
+
+    It has a single thread, and one case at a time. Each is answered with a line when it begins and one when it ends.
+    """
+    for name in modules:
+        __import__(name)
+    while request := os.read(requests, 1 << 16):
+        pid = os.fork()
+        if not pid:
+            os.close(requests)
+            os.close(answers)
+            return become(**json.loads(request))
+        os.write(answers, b"%d\n" % pid)
+        os.write(answers, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    sys.exit(0)
+
+
+def become(command: list[str], environment: dict[str, str], folder: str) -> None:
+    """Makes a forked process what it would be had it been started: see `processes.fresh`."""
+    os.setsid()
+    os.chdir(folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    for number, (path, mode) in enumerate([(os.devnull, os.O_RDWR), ("out", flags), ("err", flags)]):
+        descriptor = os.open(path, mode, 0o666)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    sys.orig_argv[:] = command
+    sys.argv[:] = command[-3:]
+    os.environ.update(environment)  # of the same names
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--forks":
+        forked(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4].split())
     sys.exit(main(*sys.argv[1:]))

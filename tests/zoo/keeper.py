@@ -1,20 +1,21 @@
-"""Runs the cases of the zoo, each in a process of its own, beside the tests that come before them."""
+"""Runs the cases of the zoo, each in a process of its own."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from forge import Forge, obey_signals
+from forge import Forge
+from zoo import processes
 from zoo.cases import Case
 from zoo.deeds import HANG
 from zoo.driver import HOSTS_OWN
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
 
     Done: TypeAlias = "Future[subprocess.CompletedProcess[bytes]]"
 
-PYTHON = sys.executable  # now: a test may change it while cases run in the background
-DRIVER = Path(__file__).with_name("driver.py")
 WRITTEN = ("cache", "result.json", "log", "out", "err", "site/__pycache__")
 """What may be written: the index and the store, what the driver says, what Python compiles."""
 SECONDS = 30
 """What a case may take, on a busy machine; most take half a second."""
+NO_BAD = Case("metadata", "no bad plugin", lambda site: shutil.rmtree(site.info))
 
 
 @contextlib.contextmanager
@@ -40,9 +40,10 @@ def running(wanted: Collection[Case], folder: Path) -> Iterator[dict[Case, Done]
     base = folder / "zoo"
     base.mkdir()
     known = verdicts(template, base / "good")
-    with ThreadPoolExecutor(os.cpu_count()) as busy, ThreadPoolExecutor(6) as waiting:
+    forks = processes.Forks(modules(template, base / "unprobed"), base)
+    with contextlib.closing(forks), ThreadPoolExecutor(os.cpu_count()) as busy, ThreadPoolExecutor(6) as waiting:
         yield {
-            case: (waiting if waits(case) else busy).submit(run, case, template, base / str(number), known)
+            case: (waiting if waits(case) else busy).submit(run, case, template, base / str(number), known, forks)
             for number, case in enumerate(wanted)
         }
         busy.shutdown(cancel_futures=True)
@@ -56,7 +57,7 @@ def waits(case: Case) -> bool:
 
 def verdicts(template: Path, folder: Path) -> Path:
     """Returns a cache folder in which the verdicts of both good plugins' first loads are known, and nothing else."""
-    run(Case("metadata", "no bad plugin", lambda site: shutil.rmtree(site.info)), template, folder, None)
+    run(NO_BAD, template, folder, None)
     cache = folder.with_name("known")
     cache.mkdir()
     for verdict in folder.glob("cache/pluginhost/*.verdict"):
@@ -66,7 +67,15 @@ def verdicts(template: Path, folder: Path) -> Path:
     return cache
 
 
-def run(case: Case, template: Path, folder: Path, known: Path | None) -> subprocess.CompletedProcess[bytes]:
+def modules(template: Path, folder: Path) -> list[str]:
+    """Returns what every case's process has imported of its own accord when its first plugin answers, in that order."""
+    said = json.loads(run(dataclasses.replace(NO_BAD, probe="never"), template, folder, None).stdout)
+    return [name for name in said["modules"] if not name.startswith("zoo_")]
+
+
+def run(
+    case: Case, template: Path, folder: Path, known: Path | None, forks: processes.Forks | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Returns the finished driver over a case's own site folder; what it wrote stands in `stdout`."""
     folder.mkdir()
     site = SiteFolder(template, folder / "site")
@@ -90,28 +99,13 @@ def run(case: Case, template: Path, folder: Path, known: Path | None) -> subproc
     folder.joinpath("case.json").write_text(json.dumps(told))
     result = folder / "result.json"
     before = _all(folder)
-    # Files, since what a plugin starts and leaves would hold a pipe open; a session, since it may signal its own group.
-    with folder.joinpath("out").open("wb") as out, folder.joinpath("err").open("wb") as err:
-        driver = subprocess.Popen(
-            [PYTHON, "-I", str(DRIVER), str(folder), str(result)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            cwd=folder,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(folder),
-                "XDG_CACHE_HOME": str(folder / "cache"),
-                "LC_ALL": "C.UTF-8",
-            },
-            start_new_session=True,
-            preexec_fn=_give_way,
-        )
+    is_forked = forks and processes.is_forked(case, site)
+    with forks.forked(folder) if forks and is_forked else contextlib.nullcontext(processes.fresh(folder)) as driver:
         try:
             status = driver.wait(SECONDS)
         finally:
             with contextlib.suppress(OSError):
-                os.killpg(driver.pid, signal.SIGKILL) if os.name == "posix" else driver.kill()
+                os.killpg(driver.pid, signal.SIGKILL) if os.name == "posix" else os.kill(driver.pid, signal.SIGTERM)
             driver.wait()
     ended = time.time()
     said = json.loads(result.read_bytes()) if result.exists() else {}
@@ -123,18 +117,11 @@ def run(case: Case, template: Path, folder: Path, known: Path | None) -> subproc
     said["notes"] = notes.read_text().splitlines() if notes.exists() else []
     written = sorted(str(path.relative_to(folder)) for path in _all(folder) - before)
     said["written"] = [path for path in written if not path.startswith(WRITTEN)]
-    done = subprocess.CompletedProcess(
-        driver.args, status, json.dumps(said).encode(), folder.joinpath("err").read_bytes()
-    )
+    heard = json.dumps(said).encode()
+    done = subprocess.CompletedProcess(processes.command(folder), status, heard, folder.joinpath("err").read_bytes())
     if known:
         shutil.rmtree(folder, ignore_errors=True)
     return done
-
-
-def _give_way() -> None:
-    """Leaves the processor to the tests that run meanwhile."""
-    obey_signals()
-    os.nice(5)
 
 
 def _all(folder: Path) -> set[Path]:

@@ -155,9 +155,17 @@ for _title, _deed, _code in [
     add(f"a call is inside, and shutdown {_title}", _life, "drain-timeout", also=_code)
 add(
     "a call is inside that the limit holds up",
-    life(_STAY, more="concurrency = 1\n" + _GREET.format("        threading.Event().wait(2)"), head=_INSIDE).replace("inside.wait(5)", "pass"),
+    # Two calls begin while the caller's own is inside: one has the only turn after it and keeps it, the other waits.
+    life(
+        _STAY.replace("    try: me.greet", "    first.wait()\n    calling.release()\n    try: me.greet") * 2,
+        more="concurrency = 1\n"
+        + _GREET.format("        threading.Event().wait()").replace(
+            "inside.wait(5)", "first.set(), [calling.acquire(timeout=5) for _ in range(2)]"
+        ),
+        head=f"{_INSIDE}\nfirst, calling = threading.Event(), threading.Semaphore(0)",
+    ),
     "drain-timeout",
-)  # fmt: skip
+)
 
 # --------------------------------------------------------------------------------------- what it asks, and when
 add(
@@ -171,7 +179,7 @@ add(
 add("shutdown uses a good one", life("self.good = host.get('a-good', Greeter)", shutdown="note(self.good.greet('Ada'))"), notes=(*ENDED, "good Ada"))  # fmt: skip
 add("shutdown asks for another that has ended", life("self.host = host", shutdown="self.host.get('z-good', Greeter)"), "shutdown-failed")  # fmt: skip
 add("shutdown asks for itself", life("self.host = host", shutdown="self.host.get('bad', Greeter)"), "shutdown-failed")
-add("shutdown asks for itself, when it is stopped", life("self.host = host", shutdown="self.host.get('bad', Greeter)"), "shutdown-timeout", ends="stop")  # fmt: skip
+add("shutdown asks for itself, when it is stopped", life("self.host = host", shutdown="self.host.get('bad', Greeter)"), "shutdown-failed", ends="stop")  # fmt: skip
 add("shutdown calls itself", life(shutdown="if not hasattr(self, 'again'):\n    self.again = 7\n    self.shutdown()"), notes=ENDED * 2)  # fmt: skip
 add("shutdown calls itself for ever", life(more="def shutdown(self): self.shutdown()"), "shutdown-failed", notes=())
 add("shutdown calls init again", life("self.host = host\nnote('init')", shutdown="self.init(self.host)"), notes=("init", *ENDED, "init"))  # fmt: skip

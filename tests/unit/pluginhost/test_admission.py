@@ -85,7 +85,7 @@ def test_a_fork_is_the_same_version_with_another_fingerprint() -> None:
 def test_a_malformed_or_contradicting_manifest_refuses() -> None:
     assert codes("pluginapi~=1.0", manifest=Manifest("no JSON")) == ["manifest-malformed"]
     other = Manifest()
-    other.plugins["pluginhost.plugins", "some"] = ("elsewhere:New", None, [], {})
+    other.plugins["pluginhost.plugins", "some"] = ("elsewhere:New", None, [], {}, "")
     assert codes("pluginapi~=1.0", manifest=other) == ["manifest-mismatch"]
 
 
@@ -110,7 +110,7 @@ def test_a_row_tells_what_the_manifest_says() -> None:
     stamped = Manifest()
     stamped.api, stamped.version = "pluginapi", "1.1.0"
     requires = {"plugins": ["english"], "host": ["streaming"]}
-    stamped.plugins["pluginhost.plugins", "some"] = ("some:New", ["Greeter"], ["loud"], requires)
+    stamped.plugins["pluginhost.plugins", "some"] = ("some:New", ["Greeter"], ["loud"], requires, "")
     [row] = admit(candidate("pluginapi~=1.0", manifest=stamped))
     assert (row.requires, row.built_against) == (requires, "1.1.0")
     assert row.to_dict()["requires"] == requires
@@ -125,7 +125,10 @@ def test_a_row_tells_what_the_manifest_says() -> None:
 
 
 def test_a_survey_survives_the_index() -> None:
-    survey = admit(candidate("pluginapi~=1.0"), candidate())
+    program = candidate("pluginapi~=1.0")
+    program.program = "some/greeter"
+    survey = admit(candidate("pluginapi~=1.0"), candidate(), program)
     again = Survey.from_plain(marshal.loads(marshal.dumps(survey.to_plain())))
     assert again.to_dict() == survey.to_dict()
+    assert [row.candidate.program for row in again] == ["", "", "some/greeter"]
     assert [row.state for row in again] == [row.state for row in survey]

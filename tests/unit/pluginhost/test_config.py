@@ -11,6 +11,7 @@ from configurations import RIGHT, Wrong, wrong
 from hypothesis import HealthCheck, given, settings
 from pluginhost import ConfigurationError, PluginManager, config
 from pluginhost.config import Layer, command_layers, configuration, merged, read
+from pluginhost.settings import Limits
 
 
 def told(error: ConfigurationError) -> list[str]:
@@ -30,12 +31,35 @@ def test_what_is_left_out_has_its_default() -> None:
         ({"enable": True}, "plugins.a.enable"),
         ({"enabled": 1}, "plugins.a.enabled"),
         ({"config": 3}, "plugins.a.config"),
+        ({"isolation": "thread"}, "plugins.a.isolation"),
+        ({"critical": "yes"}, "plugins.a.critical"),
+        ({"limits": 3}, "plugins.a.limits"),
+        ({"limits": {"memory": 0}}, "plugins.a.limits.memory"),
+        ({"limits": {"cpu": 1.5}}, "plugins.a.limits.cpu"),
+        ({"limits": {"memry": 1}}, "plugins.a.limits.memry"),
     ],
 )
 def test_a_wrong_setting_is_named_by_its_path(settings: dict[str, object], path: str) -> None:
     with pytest.raises(ConfigurationError, match=path) as caught:
         PluginManager(plugins={"a": settings})
     assert caught.value.finding.code == "configuration-wrong"
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"weights": {"b": 10**400, "c": 5}}, "routes.a.weights.b"),
+        ({"weights": {"b": 120.0}, "canary": {"plugin": "c"}}, "routes.a.weights.b"),
+        ({"weights": {"b": 60, "c": 60}}, "routes.a.weights"),
+        ({"weights": {"b": 60}, "canary": {"plugin": ["b"]}}, "routes.a.canary.plugin"),
+        ({"weights": {"b": 60}, "canary": {"plugin": "b"}}, "routes.a.canary.plugin"),
+    ],
+)
+def test_a_wrong_share_is_told_once(settings: dict[str, object], path: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        configuration({"routes": {"a": settings}})
+    assert caught.value.finding.message.startswith(f"{path} ")
+    assert caught.value.more == ()
 
 
 def test_an_argument_comes_before_the_file_given_and_that_before_others(tmp_path: Path) -> None:
@@ -57,6 +81,22 @@ def test_an_argument_comes_before_the_file_given_and_that_before_others(tmp_path
 def test_what_is_neither_a_file_nor_a_table_is_told(file: Any) -> None:
     with pytest.raises(ConfigurationError, match="configuration is "):
         configuration({}, file)
+
+
+def test_where_a_plugin_runs_and_what_it_may_use_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "given.toml"
+    file.write_text(
+        '[plugins.a]\nisolation = "process"\ncritical = true\nlimits = { memory = 512, files = 64 }\n'
+        '[instances.b]\nplugin = "a"\nisolation = "process"\n[instances.b.limits]\ncpu = 60\n'
+    )
+    made = configuration({"plugins": {"a": {"limits": {"files": 32}}}}, file)
+    plugin, instance = made.plugins["a"], made.instances["b"]
+    assert (plugin.isolation, plugin.critical, plugin.limits) == ("process", True, Limits(memory=512, files=32))
+    assert (instance.isolation, instance.critical, instance.limits) == ("process", False, Limits(cpu=60))
+    assert configuration({"plugins": {"a": {}}}).plugins["a"].isolation is None
+    with pytest.raises(ConfigurationError) as raised:
+        configuration({"plugins": {"a": {"limits": {"memry": 1}}}})
+    assert "did you mean memory?" in raised.value.finding.hint
 
 
 def test_what_is_given_is_not_changed() -> None:
@@ -187,6 +227,54 @@ def test_plugin_folders_of_a_working_folder_count_if_the_user_owns_the_file(
     assert command_layers("pluginhost.toml")[0][0].values["plugin_dirs"], "what is given counts"
 
 
+def test_instances_from_wheels_of_a_working_folder_count_if_the_user_owns_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[instances.a]\nplugin = "a"\n[instances.b]\nplugin = "b"\nwheel = "b.whl"\nisolation = "process"\n'
+    (folder / "pluginhost.toml").write_text(text)
+    assert command_layers(None)[1] == []
+    monkeypatch.setattr(os, "getuid", lambda: 12_345)
+    (layer,), (finding,) = command_layers(None)
+    assert (layer.values, finding.code) == ({"instances": {"a": {"plugin": "a"}}}, "config-not-owned")
+
+
+def test_a_wheel_is_as_from_the_files_own_folder(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    tables = {"a": "x.whl", "b": "../y.whl", "c": "/z.whl"}
+    lines = (
+        f'[instances.{name}]\nplugin = "p"\nwheel = "{path}"\nisolation = "process"\n' for name, path in tables.items()
+    )
+    (folder / "sub" / "f.toml").write_text("".join(lines))
+    own = {"d": {"plugin": "p", "wheel": Path("own.whl"), "isolation": "process"}, "e": {"plugin": "p", "wheel": ""}}
+    made = configuration({"instances": own}, "sub/f.toml").instances
+    assert {name: each.wheel for name, each in made.items()} == {
+        "a": str(folder / "sub" / "x.whl"),
+        "b": str(folder / "sub" / "../y.whl"),
+        "c": "/z.whl",
+        "d": str(folder / "own.whl"),
+        "e": "",
+    }
+
+
+def test_an_instance_from_a_wheel_must_have_a_process_of_its_own(folder: Path) -> None:
+    wheel = {"plugin": "p", "wheel": "x.whl"}
+    for more in ({}, {"isolation": "none"}):
+        with pytest.raises(ConfigurationError, match=r"instances\.a\.wheel needs a process of its own") as error:
+            configuration({"instances": {"a": {**wheel, **more}}})
+        assert 'isolation = "process"' in error.value.finding.hint
+    file = folder / "f.toml"
+    file.write_text('[instances.a]\nisolation = "process"\n')
+    assert configuration({"instances": {"a": wheel}}, file).instances["a"].wheel, "another file may say so"
+    file.write_text('[instances.a]\nplugin = "p"\nwheel = "x.whl"\n')
+    with pytest.raises(ConfigurationError, match=r"f\.toml: instances\.a\.wheel"):
+        configuration({}, file)
+    for wrong_one in (3, ["x.whl"], {"x": 1}, True):
+        with pytest.raises(ConfigurationError, match=r"instances\.a\.wheel is "):
+            configuration({"instances": {"a": {**wheel, "wheel": wrong_one, "isolation": "process"}}})
+    with pytest.raises(ConfigurationError, match=r"plugins\.a\.wheel is not a setting"):
+        configuration({"plugins": {"a": {"wheel": "x.whl"}}})
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="as platformdirs has it on Linux")
 def test_the_users_own_file_is_where_platformdirs_has_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from platformdirs import user_config_path
@@ -224,4 +312,36 @@ def test_a_right_configuration_is_taken(tmp_path: Path, values: dict[str, Any]) 
     made = configuration({}, file)
     for name, table in values["plugins"].items():
         for key, value in table.items():
-            assert getattr(made.plugins[name], key) == value
+            assert getattr(made.plugins[name], key) == (Limits(**value) if key == "limits" else value)
+
+
+def test_shares_of_100_percent_are_that_also_where_decimals_add_up_to_a_little_more() -> None:
+    weights = {"a": 17.8, "b": 13.9, "c": 59.1, "d": 9.2}
+    assert configuration({"routes": {"Greeter": {"weights": weights}}}).routes["Greeter"].weights == weights
+    with pytest.raises(ConfigurationError, match=r"routes\.Greeter\.weights leads to 100\.1 % in all"):
+        configuration({"routes": {"Greeter": {"weights": weights | {"d": 9.3}}}})
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"canary": {"plugin": ["b"]}}, "canary.plugin is"),
+        ({"weights": {"b": 10**400}}, "weights.b is a number of more"),
+        ({"weights": {"b": float("nan")}}, "weights.b is nan"),
+        ({"weights": {"b": -1}}, "weights.b is -1"),
+        ({"weights": [1]}, "weights is"),
+        ({"rules": [{"weights": 3}]}, r"rules\[0\].weights is 3"),
+        ({"rules": [{"weights": {"a": 60, "b": 60}}]}, r"rules\[0\].weights leads to 120 %"),
+        ({"canary": {"plugin": "c"}, "weights": {"b": 96}}, "canary.share leads to 101 %"),
+        ({"canary": {"plugin": "b"}, "weights": {"b": 1}}, "canary.plugin has a share already"),
+    ],
+)
+def test_a_share_that_cannot_be_is_told_once_by_its_path(settings: dict[str, object], path: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"routes\.Greeter\.{path}") as caught:
+        configuration({"routes": {"Greeter": settings}})
+    assert len(told(caught.value)) == 1
+
+
+def test_a_canary_may_be_one_whose_share_was_taken_away() -> None:
+    settings = {"canary": {"plugin": "b"}, "weights": {"b": 0, "c": 95}}
+    assert configuration({"routes": {"Greeter": settings}}).routes["Greeter"].canary

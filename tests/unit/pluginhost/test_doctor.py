@@ -7,7 +7,7 @@ from packaging.utils import canonicalize_name
 from pluginhost import requirements, sources
 from pluginhost.catalogue import CODES
 from pluginhost.discovery import Discovery, discover
-from pluginhost.doctor import CHECKS, OF_API, OF_FOLDERS, Diagnosis, Verdict, examine
+from pluginhost.doctor import CHECKS, OF_API, OF_FOLDERS, OF_PROGRAMS, Diagnosis, Verdict, examine
 from pluginhost.errors import Finding, PluginHostError
 from pluginhost.survey import Distribution, Facts, Row
 
@@ -75,7 +75,7 @@ def test_what_is_whole_is_ok(tmp_path: Path) -> None:
 
 def test_without_an_api_its_checks_are_left_out(tmp_path: Path) -> None:
     titles = [check.title for check in diagnose(tmp_path).checks]
-    assert titles == [title for title in CHECKS if title not in {*OF_API, OF_FOLDERS}]
+    assert titles == [title for title in CHECKS if title not in {*OF_API, OF_FOLDERS, OF_PROGRAMS}]
 
 
 def test_an_api_that_is_not_there_is_told_once_and_without_any_plugin(tmp_path: Path) -> None:

@@ -5,10 +5,17 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Taken once: pytest sets a variable at each test, and what another thread starts meanwhile must not read of them then.
+ENVIRONMENT = dict(os.environ)
 APPLICATION = """
 import atexit, os, sys, threading, time
 sys.path.insert(0, {folder!r})
@@ -75,7 +82,8 @@ def run(
     (folder / "the_plugin.py").write_text(PLUGIN)
     script = APPLICATION.format(folder=str(folder), before=before, after=textwrap.dedent(after), grace=grace)
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=30)
     assert done.returncode == code, done
     assert time.monotonic() - began < limit, done
     return done.stdout, done.stderr
@@ -109,17 +117,32 @@ HANGS = {
 }
 
 
+ENDS = [
+    *((hang, "sys.exit(3)", 3) for hang in HANGS),
+    *((hang, end, code) for hang in list(HANGS)[:6:2] for end, code in (("", 0), ("raise ValueError", 1))),
+]
+
+
+@pytest.fixture(scope="module")
+def hung(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Any, Future[Any]]]:
+    """What each application that is wanted prints whose end hangs; some wait at a time."""
+    items = [item for item in request.session.items if item.path == Path(__file__)]
+    wanted = [item.callspec.params for item in items if hasattr(item, "callspec")]
+    with ThreadPoolExecutor(4) as pool:
+        found = {}
+        for hang, end, code in ((each["hang"], each["end"], each["code"]) for each in wanted):
+            script = f"atexit.register(print, 'last')\n{HANGS[hang][0]}\n{end}"
+            found[hang, end] = pool.submit(run, tmp_path_factory.mktemp("hung"), script, code)
+        yield found
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals")
-@pytest.mark.parametrize(
-    ("hang", "end", "code"),
-    [
-        *((hang, "sys.exit(3)", 3) for hang in HANGS),
-        *((hang, end, code) for hang in list(HANGS)[:6:2] for end, code in (("", 0), ("raise ValueError", 1))),
-    ],
-)
-def test_a_hang_is_broken_off_and_the_exit_code_kept(tmp_path: Path, hang: str, end: str, code: int) -> None:
-    after, times, told = HANGS[hang]
-    out, err = run(tmp_path, f"atexit.register(print, 'last')\n{after}\n{end}", code)
+@pytest.mark.parametrize(("hang", "end", "code"), ENDS)
+def test_a_hang_is_broken_off_and_the_exit_code_kept(
+    hung: dict[Any, Future[Any]], hang: str, end: str, code: int
+) -> None:
+    _, times, told = HANGS[hang]
+    out, err = hung[hang, end].result()
     assert out == "closed\nlast\n"
     lines = [line for line in err.splitlines() if line.startswith("told: ")]
     assert len(lines) == times, err
@@ -131,15 +154,16 @@ def test_a_hang_is_broken_off_and_the_exit_code_kept(tmp_path: Path, hang: str, 
 def test_the_applications_own_threads_and_functions_are_waited_for(tmp_path: Path) -> None:
     after = """
         def late(text):
-            time.sleep(1.5)
-            print(text, flush=True)
+            time.sleep(0.8)
+            sys.stdout.write(text + "\\n")  # at once: two threads write at the same time
+            sys.stdout.flush()
         atexit.register(late, "function")
         threading.Thread(target=late, args=["thread"]).start()
         threading.Thread(target=time.sleep, args=[60], daemon=True).start()
         the_plugin.ThreadPoolExecutor().submit(late, "worker")
         the_plugin.start()
     """
-    out, err = run(tmp_path, after, grace=0.5, limit=7)
+    out, err = run(tmp_path, after, grace=0.25, limit=7)
     assert sorted(out.split()[:2]) == ["thread", "worker"], "plugins are shut down once nothing can use them"
     assert out.split()[2:] == ["closed", "function"]
     assert err.count("told: ") == len(err.splitlines()) == 1

@@ -6,7 +6,7 @@ import pytest
 from pluginhost import PluginTypeError, identity
 from pluginhost.survey import Candidate, Distribution
 
-from pluginapi import Greeter, Transformer
+from pluginapi import Greeter, Request, Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,3 +111,17 @@ def test_the_contracts_are_the_host_packages_own() -> None:
     assert contracts["Greeter"] is Greeter
     assert contracts["Transformer"] is Transformer
     assert identity.import_contracts(None) == {}
+
+
+def test_what_msgspec_notes_on_a_class_of_the_apis_is_no_change_of_the_api() -> None:
+    """It reads them for whoever checks replies or has a plugin isolated, on any thread, while another is loaded."""
+    import msgspec
+
+    if "__msgspec_cache__" in vars(Request):
+        del Request.__msgspec_cache__
+    held = identity.HeldApi([Greeter])
+    assert msgspec.convert({"id": "1", "body": ""}, Request) == Request("1", b"")
+    assert "__msgspec_cache__" in vars(Request)
+    assert held.restore() == []
+    Request.added = 1  # type: ignore[attr-defined]
+    assert held.restore() == ["Request.added"]

@@ -495,3 +495,15 @@ def test_prune_and_clear_survive_what_is_no_file(warm: Path) -> None:
     assert files() == sorted([warm.name, "folder.index", "unrelated"])
     assert index.clear() == 1
     assert files() == ["folder.index", "unrelated"]
+
+
+def test_an_unpacked_wheel_comes_before_all_else_for_the_process_that_imports_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another version may be installed, and the wheel be on the path behind that."""
+    entry = os.path.join(index.store_folder(), "abc")
+    monkeypatch.setattr(sys, "path", ["/site", entry, "/other"])
+    assert index.path_with(entry) == [entry, "/site", "/other"]
+    monkeypatch.setattr(sys, "path", ["/site", Path("/other")])
+    assert index.path_with(entry) == [entry, "/site"]
+    assert index.path_with("/site") == ["/site"]

@@ -60,5 +60,5 @@ def test_only_what_a_plugin_requires_is_told() -> None:
         "group": "g", "name": "n", "entry_point": "m:New", "contracts": null, "capabilities": ["loud"],
         "requires": {"later": [], "host": ["streaming"], "contracts": [], "plugins": ["b", "a"]}}]}"""
     read = metadata.parse_manifest(data).plugins["g", "n"]
-    assert read == ("m:New", None, ["loud"], {"plugins": ["b", "a"], "host": ["streaming"]})
-    assert [*read[-1]] == ["plugins", "host"]
+    assert read == ("m:New", None, ["loud"], {"plugins": ["b", "a"], "host": ["streaming"]}, "")
+    assert [*read[3]] == ["plugins", "host"]

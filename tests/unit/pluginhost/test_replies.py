@@ -29,6 +29,7 @@ from typing import (
 
 import msgspec
 import pytest
+from ids import named
 from pluginhost import PluginCallError, hints
 from pluginhost.replies import DEEPEST, Check
 from standins import Stage
@@ -173,7 +174,7 @@ def fault(value: object, hint: Any) -> str:
         (datetime.date, [datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1)]),
         (Response, [Response(200, b"")]),
     ],
-    ids=lambda hint: str(hint)[:40],
+    ids=lambda hint: named(hint)[:40],
 )
 def test_what_a_type_checker_accepts_is_not_refused(hint: Any, values: list[object]) -> None:
     assert [fault(value, hint) for value in values] == [""] * len(values)

@@ -153,6 +153,38 @@ def test_parameters_may_be_called_as_the_generated_code_calls_its_own(wide: Any)
     assert wide.also(1, 2) == wide.also(name=2, self=1) == (1, 2)
 
 
+class Chain(Plugin):
+    """Its methods and their arguments have the names of what Python has built in."""
+
+    @abstractmethod
+    def next(self, hasattr: object, BaseException: object) -> object: ...  # noqa: N803
+
+    @abstractmethod
+    async def handle(self, request: object, next: object) -> object: ...
+
+    @abstractmethod
+    def _now(self) -> object: ...
+
+
+class OneChain(Chain):
+    def next(self, hasattr: object, BaseException: object) -> object:  # noqa: N803
+        return hasattr, BaseException
+
+    async def handle(self, request: object, next: object) -> object:
+        return request, next
+
+    def _now(self) -> object:
+        return "now"
+
+
+def test_methods_and_parameters_may_be_called_as_what_is_built_in() -> None:
+    chain = stub_of(OneChain(), Chain)
+    for _ in range(3):  # also those calls that are timed
+        assert chain.next(1, 2) == chain.next(hasattr=1, BaseException=2) == (1, 2)
+        assert asyncio.run(chain.handle(1, 2)) == (1, 2)  # type: ignore[arg-type]
+        assert chain._now() == "now"
+
+
 def test_static_and_class_methods_are_the_plugins(wide: Any) -> None:
     assert wide.static(1, 2) == wide.static(1, b=2) == ("static", 1, 2)
     assert wide.made(1) == wide.made(a=1) == (WideOne, 1, 1)

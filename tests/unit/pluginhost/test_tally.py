@@ -50,7 +50,7 @@ def test_eight_threads_count_each_call_while_others_read(settings: dict[str, Any
     assert reads == sorted(reads)
     stage.handle.end(5)
     assert stage.handle.status().calls == 16_000
-    stage.watchdog.close()
+    stage.watchdog.close(60)
 
 
 @pytest.mark.parametrize("settings", [{}, {"call_timeout": 60.0}])
@@ -67,7 +67,7 @@ def test_calls_and_failures_go_on_over_generations(settings: dict[str, Any]) -> 
         assert (status.calls, status.failures, status.generation) == (calls, calls / 3, calls / 3)
         stage.handle.end(5)
     assert (stage.handle.status().calls, stage.handle.status().failures) == (9, 3)
-    stage.watchdog.close()
+    stage.watchdog.close(60)
 
 
 def test_reading_an_attribute_is_a_call() -> None:
@@ -93,7 +93,7 @@ def test_the_first_call_is_timed_and_then_ever_fewer(settings: dict[str, Any]) -
         stub.greet("Ada")
     assert len(taken) == (62 if settings else 12)
     stage.handle.end(5)
-    stage.watchdog.close()
+    stage.watchdog.close(60)
 
 
 def test_latency_is_of_the_latest_that_were_timed() -> None:

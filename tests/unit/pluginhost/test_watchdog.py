@@ -153,7 +153,7 @@ def test_a_start_that_takes_too_long_is_told_while_it_does_and_fails_when_it_ret
     fields = dict(told.events[0].fields)
     assert str(fields.pop("where")).startswith(__file__)
     assert fields == {
-        "plugin": "some", "distribution": "built-in", "version": "", "generation": 0,
+        "plugin": "some", "distribution": "built-in", "version": "", "generation": 1,
         "stage": at, "method": "", "seconds": 0.05,
     }  # fmt: skip
     plugin.go.set()
@@ -370,7 +370,8 @@ def test_the_thread_begins_when_there_is_something_to_watch_and_ends_when_there_
     until(lambda: not thread.is_alive())
     with dog.stage(60, lambda thread: None):
         assert dog._thread is not thread
-    dog.close()
+    dog.close(60)
+    assert dog._thread is None or not dog._thread.is_alive()
 
 
 def test_a_thread_that_watches_holds_no_manager() -> None:
@@ -393,7 +394,7 @@ def test_a_thread_of_the_host_that_begins_meanwhile_is_none_of_the_plugins() -> 
     generation.start(5)
     assert [type(thread) for thread in threading.enumerate() if "watchdog" in thread.name] == [HostThread]
     assert generation.threads == []
-    stage.watchdog.close()
+    stage.watchdog.close(60)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
