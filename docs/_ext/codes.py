@@ -30,6 +30,10 @@ STAGES = {
     "init": "while the plugin starts",
     "call": "while a method of the plugin runs",
     "shutdown": "while the plugin shuts down",
+    "isolation": "in the process of its own that a plugin has",
+    "goplugin": "between a go-plugin program and its host",
+    "reload": "when a running plugin is to have another generation",
+    "control": "between a running host and the command that acts on it",
     "usage": "in what you called or wrote; it is not about a plugin",
 }
 
