@@ -848,8 +848,8 @@ CODES: Final = {
     ),
     "tool-missing": _error(
         "usage",
-        "A command needs a package that is not installed.",
-        "It is needed by that command alone, and so not a dependency.",
+        "A command, or a kind of plugin, needs a package that is not installed.",
+        "It is needed by that alone, and so not a dependency.",
         "Install it; the hint has the command.",
     ),
     "tool-failed": _error(

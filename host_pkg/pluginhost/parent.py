@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import _thread
+import faulthandler
 import json
 import os
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Final
+
+_SOON: Final = 0.01
+"""Seconds until the place is told where the time is over before it began."""
 
 
 class Parent:
@@ -30,6 +38,16 @@ class Parent:
             _thread.start_new_thread(_end_with_host, (job, runs))
         while not runs.locked():  # what threads there are is looked at afterwards
             time.sleep(0)
+
+    def tell_place(self, until: float) -> None:
+        """Has standard error tell where the process is when it crashes, and once it is held up.
+
+        Args:
+            until: When it counts as held up, by `time.monotonic`. The host says when: the start of this process
+                may have taken most of the time, and soon after the host kills it.
+        """
+        faulthandler.enable(self.stderr, all_threads=False)
+        faulthandler.dump_traceback_later(max(_SOON, until - time.monotonic()), file=self.stderr)
 
     def send(self, **fields: object) -> None:
         """Tells the host of the stage that was reached, and in the end of what was found."""

@@ -122,7 +122,7 @@ def first_load(
         "contracts": list(contracts),
         "makes": makes,
         "configs": None if configs is None else pickle.dumps(list(configs)),
-        "seconds": seconds * 0.9,
+        "until": started + seconds * 0.9,
     }
     try:
         process = Child("throwaway", {**job}, _Answer, _STDERR_LIMIT)

@@ -167,13 +167,14 @@ def _median(runs: Sequence[Run]) -> Run:
 
 def _start(row: Row, configuration: Configuration, seconds: float) -> Run | list[Finding]:
     """Returns what one start of a plugin took, in a process of its own, or why it failed."""
-    nonce, deadline = secrets.token_hex(16), time.monotonic() + seconds
+    nonce, started = secrets.token_hex(16), time.monotonic()
+    deadline = started + seconds
     job: Job = {
         "path": [entry for entry in sys.path if type(entry) is str],
         "nonce": nonce,
         "configuration": pickle.dumps(configuration),
         "plugin": (row.name, row.distribution),
-        "seconds": seconds * 0.9,
+        "until": started + seconds * 0.9,
     }
     try:
         process = Child("stopwatch", {**job}, _Answer, _STDERR_LIMIT, ["-X", "importtime"])

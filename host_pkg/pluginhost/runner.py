@@ -468,13 +468,10 @@ class Runner:
             what = f"{candidate} is a program, and has a process of its own"
             hint = f'take `isolation = "none"` away from {entry.name}'
             raise ConfigurationError(Finding("isolation-impossible", what, hint, candidate.distribution.info))
-        try:
-            from pluginhost.goplugin import AsyncGoPluginClient as _  # noqa: F401 - it says what to install
-        except ConfigurationError as exc:
-            needs = exc.finding
-            what = f"{candidate} is a program: {needs.message}"
-            raise ConfigurationError(Finding(needs.code, what, needs.hint, candidate.distribution.info)) from exc
-        from pluginhost.goplugin import loading as goplugin  # most hosts do without
+        from pluginhost.goplugin import require  # most hosts do without, and without these
+
+        require(f"{candidate}, a program,")
+        from pluginhost.goplugin import loading as goplugin
         from pluginhost.goplugin.looping import LoopThread
 
         self._watch_end(candidate)

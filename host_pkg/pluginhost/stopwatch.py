@@ -8,7 +8,6 @@ figures of their own. Between what Python writes to standard error of imports st
 from __future__ import annotations
 
 import dataclasses
-import faulthandler
 import os
 import pickle
 import sys
@@ -42,14 +41,14 @@ if TYPE_CHECKING:
             nonce: What every answer must carry, and every line that says whose time begins.
             configuration: What is set, pickled: the host's own word.
             plugin: The plugin's name, and its distribution's.
-            seconds: After which the place is told where the plugin is held up.
+            until: When the place is told where the plugin is held up, by `time.monotonic`, the same for all processes.
         """
 
         path: list[str]
         nonce: str
         configuration: bytes
         plugin: tuple[str, str]
-        seconds: float
+        until: float
 
 
 _ENDS: Final = {"plugin.running", "plugin.failed"}
@@ -58,8 +57,7 @@ _ENDS: Final = {"plugin.running", "plugin.failed"}
 def main(job: Job) -> NoReturn:
     """Does the job, answers, and ends the process."""
     parent = Parent(job["nonce"])
-    faulthandler.enable(parent.stderr, all_threads=False)
-    faulthandler.dump_traceback_later(job["seconds"], file=parent.stderr)
+    parent.tell_place(job["until"])
     configuration: Configuration = pickle.loads(job["configuration"])
     api = configuration.api
     for contract in identity.import_contracts(api).values():

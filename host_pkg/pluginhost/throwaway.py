@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import faulthandler
 import importlib.util
 import itertools
 import os
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
             makes: Whether the factory is called.
             configs: Pickled, the configurations that are held against the type that the plugin declares, each with its
                 path; none at all when the schema of that type is asked for. `None` when it is not about them.
-            seconds: After which the place is told where the plugin is held up.
+            until: When the place is told where the plugin is held up, by `time.monotonic`, the same for all processes.
         """
 
         path: list[str]
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
         contracts: list[str]
         makes: bool
         configs: bytes | None
-        seconds: float
+        until: float
 
 
 try:
@@ -90,8 +89,7 @@ def main(job: Job) -> NoReturn:
     answer = Parent(job["nonce"])
     candidate = Candidate(*job["entry"], Distribution(*job["distribution"]))
     _limit_memory()
-    faulthandler.enable(answer.stderr, all_threads=False)
-    faulthandler.dump_traceback_later(job["seconds"], file=answer.stderr)
+    answer.tell_place(job["until"])
     contracts = identity.import_contracts(job["api"])
     version = identity.api_version(job["api"])
     reimport.by_content(candidate.module.partition(".")[0])  # it may just have been installed

@@ -503,7 +503,7 @@ PluginManager(api="programs_api").start("asked")
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "ConfigurationError" in done.stderr
-    assert "asked (zoo-asked 1.0.0) is a program: pluginhost.goplugin needs grpclib, protobuf and" in done.stderr
+    assert "[tool-missing] asked (zoo-asked 1.0.0), a program, needs grpclib, protobuf and" in done.stderr
     assert "pip install 'pluginhost[goplugin]'" in done.stderr
 
 

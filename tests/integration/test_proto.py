@@ -47,5 +47,5 @@ def test_what_cannot_be_is_told(command: Command, words: list[str], code: str, h
 def test_without_the_extra_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['google'] = None; sys.argv[1:] = ['proto', 'Greeter']; from pluginhost import cli; cli.main()"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
-    wanted = "error: [tool-missing] `pluginhost proto` needs protobuf\nhint: pip install 'pluginhost[goplugin]'\n"
+    wanted = "error: [tool-missing] `pluginhost proto` needs grpclib, protobuf and cryptography\nhint: pip install 'pluginhost[goplugin]'\n"
     assert (done.stderr, done.returncode) == (wanted, 2)

@@ -9,6 +9,7 @@ import click
 
 from pluginhost.cli import output
 from pluginhost.errors import ConfigurationError, Finding, escape
+from pluginhost.goplugin import require
 from pluginhost.identity import import_contracts
 
 
@@ -50,13 +51,8 @@ def proto(name: str, api: str, target: Path | None) -> None:
 
 
 def _text(contract: type) -> str:
-    try:
-        from pluginhost.goplugin.proto import PLUGIN, file_of  # the other subcommands start without protobuf
-    except ImportError as exc:
-        if (exc.name or "").partition(".")[0] != "google":
-            raise
-        hint = "pip install 'pluginhost[goplugin]'"
-        raise ConfigurationError(Finding("tool-missing", "`pluginhost proto` needs protobuf", hint)) from exc
+    require("`pluginhost proto`")
     from pluginapi import Plugin
+    from pluginhost.goplugin.proto import PLUGIN, file_of  # the other subcommands start without protobuf
 
     return (PLUGIN if contract is Plugin else file_of(contract)).text

@@ -38,21 +38,36 @@ _ELSEWHERE = {
     "dispense": "remote",
     "serve": "serving",
 }
-_NEEDED = ("grpclib", "h2", "multidict", "google", "cryptography")
+_NEEDED = ("grpclib", "google.protobuf", "cryptography")
+
+
+def require(who: str) -> None:
+    """Returns if the packages are installed without which nothing here works; imports none of them.
+
+    Args:
+        who: What needs them, for the message.
+
+    Raises:
+        ConfigurationError: One of them is not.
+    """
+    from importlib.util import find_spec
+
+    try:
+        lacks = not all(map(find_spec, _NEEDED))
+    except ModuleNotFoundError:  # not even the package that it is of
+        lacks = True
+    if lacks:
+        from pluginhost.errors import ConfigurationError, Finding  # only who lacks one needs it
+
+        what = f"{who} needs grpclib, protobuf and cryptography"
+        raise ConfigurationError(Finding("tool-missing", what, "pip install 'pluginhost[goplugin]'"))
 
 
 def __getattr__(name: str) -> object:
     if name not in _ELSEWHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value: object = getattr(__import__(f"{__name__}.{_ELSEWHERE[name]}", fromlist=[name]), name)
-    except ImportError as exc:
-        if (exc.name or "").partition(".")[0] not in _NEEDED:
-            raise
-        from pluginhost.errors import wrong  # only who has it not needs it
-
-        needs = "pluginhost.goplugin needs grpclib, protobuf and cryptography"
-        raise wrong(needs, "pip install 'pluginhost[goplugin]'") from exc
+    require(__name__)
+    value: object = getattr(__import__(f"{__name__}.{_ELSEWHERE[name]}", fromlist=[name]), name)
     globals()[name] = value
     return value
 

@@ -38,7 +38,7 @@ _MOST_SOCKETS: Final = 1_000
 _PANICS: Final = (b"panic: ", b"fatal error: ")
 _LAST_OUTPUT_SECONDS: Final = 0.2
 _END_SECONDS: Final = 1.0
-_DEATH_SECONDS: Final = 0.5
+_DEATH_SECONDS: Final = 2.0
 """How long a process may take to be seen to have ended, after its connection has."""
 
 

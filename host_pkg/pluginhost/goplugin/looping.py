@@ -60,12 +60,7 @@ class LoopThread:
         Raises:
             CancelledError: The loop is closed, or ended before the coroutine.
         """
-        future = self.begin(coroutine)
-        try:
-            return future.result()
-        except BaseException:  # Ctrl-C, or what the coroutine raised
-            future.cancel()
-            raise
+        return result(self.begin(coroutine))
 
     def close(self) -> None:
         """Ends the thread; what still runs there is cancelled."""
@@ -97,3 +92,12 @@ class LoopThread:
             self._loop = loop = runner.get_loop()
             made.set()
             loop.run_forever()
+
+
+def result(future: Future[T]) -> T:
+    """Returns what a coroutine returns that runs on another thread; when this one is interrupted, it is cancelled."""
+    try:
+        return future.result()
+    except BaseException:  # Ctrl-C, or what the coroutine raised
+        future.cancel()
+        raise

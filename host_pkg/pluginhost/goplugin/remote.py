@@ -17,6 +17,7 @@ from pluginhost import identity
 from pluginhost.errors import GoPluginError, PluginCallError, RemoteFailure, wrong
 from pluginhost.goplugin.blocking import GoPluginClient
 from pluginhost.goplugin.far import Far, value
+from pluginhost.goplugin.looping import result
 from pluginhost.goplugin.proto import file_of
 
 if TYPE_CHECKING:
@@ -223,12 +224,7 @@ class _Dispensed:
             coroutine.close()
             hint = "call it on another thread, as `asyncio.to_thread` does; or use a GoPluginClient"
             raise wrong("a method that is no coroutine function was called in the event loop of its client", hint)
-        future = self._begin(coroutine)
-        try:
-            return future.result()
-        except BaseException:  # Ctrl-C, or what the coroutine raised
-            future.cancel()
-            raise
+        return result(self._begin(coroutine))
 
     async def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Returns what a coroutine returns that runs in the client's event loop, in any."""

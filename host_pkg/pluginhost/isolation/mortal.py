@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 END_SECONDS: Final = 2.0
 """What a child may take to end that was asked to."""
-_DEATH_SECONDS: Final = 0.5
+_DEATH_SECONDS: Final = 2.0
 """What it may take until a process is seen to have ended whose connection has."""
 
 
