@@ -120,7 +120,7 @@ class Verdict:
         name: The plugin's name, or that of an instance from a wheel.
         row: The plugin.
         reached: `registered`, `importable`, `constructible` or `usable`: the last that it is.
-        findings: What is wrong, errors first; a plugin that was refused was not loaded, nor was a program.
+        findings: What is wrong, errors first; a plugin that was refused was not loaded.
         seconds: How long it took.
     """
 
@@ -220,7 +220,7 @@ def examine(
     verdicts = list(_verdicts(named, load, advance, installed))
     if package is None:
         _pardon(verdicts)
-    loaded = [verdict for verdict in verdicts if _may_load(verdict.row) and not verdict.row.candidate.program]
+    loaded = [verdict for verdict in verdicts if _may_load(verdict.row)]
     extent = f"{len(loaded):,} of {_counted(len(named), 'plugin')}"
     checks.append(Check(LOADS, extent, (finding for verdict in loaded for finding in verdict.findings)))
     return Diagnosis(checks, verdicts)
@@ -330,7 +330,7 @@ def _verdicts(
     def judge(named: tuple[str, Row]) -> Verdict:
         name, row = named
         try:
-            report = load(row) if _may_load(row) and not row.candidate.program else None
+            report = load(row) if _may_load(row) else None
         except PluginHostError as exc:
             return Verdict(name, row, "registered", [exc.finding, *exc.more], 0.0)
         finally:

@@ -399,8 +399,7 @@ class Runner:
             store.put_on_path(self._of.path, row.candidate)
         wanted, version = dependencies.wanted(row, contracts), identity.api_version(self._of.api)
         builtin = self._builtin(row.candidate)
-        stamped = row.capabilities if row.built_against or row.capabilities else None
-        source = loading.Source(row.built_against, stamped, builtin.factory if builtin else None)
+        source = loading.Source(row.built_against, row.stamped, builtin.factory if builtin else None)
         if row.candidate.program:
             is_older = identity.is_older(source.built_against, version)
             return self._program(handle, entry, [*wanted.values()], source, reached, is_older=is_older), []

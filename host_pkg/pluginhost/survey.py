@@ -206,6 +206,11 @@ class Row:
     def entry_point(self) -> str:
         return self.candidate.value
 
+    @property
+    def stamped(self) -> list[str] | None:
+        """The capabilities that its manifest has; `None` when it has no manifest."""
+        return self.capabilities if self.built_against or self.capabilities else None
+
     def pick(self) -> None:
         """Takes this one of the candidates that share its name."""
         self.findings = [finding for finding in self.findings if finding.code not in {"name-clash", "name-confusable"}]

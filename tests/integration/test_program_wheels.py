@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from forge import BIN
-from pluginhost import PluginManager, discovery, doctor, intact, kept
+from pluginhost import PluginManager, intact, kept
 from pluginhost.goplugin import programs
-from pluginhost.probe import Report
 from pluginhost.survey import Candidate, Distribution
 
 if TYPE_CHECKING:
@@ -85,25 +84,6 @@ def test_the_commands_that_look_at_plugins_tell_of_the_program_and_run_nothing(
     assert (done.returncode, done.stdout) == (0, b""), done.stdout.decode()
     assert command("profile").stderr.startswith(b"no plugins")
     assert not (tmp_path / "started").exists()
-
-
-def test_the_doctor_loads_no_program(forge: Forge, site: Path) -> None:
-    forge.install(wheel(forge))
-    loaded: list[str] = []
-
-    def load(row: Row) -> Report:
-        loaded.append(row.name)
-        return Report()
-
-    found = discovery.discover("pluginhost.plugins", "pluginapi")
-    said = doctor.examine(found, "pluginhost.plugins", "pluginapi", load)
-    assert "english" in loaded
-    assert "gopher" not in loaded
-    [checked] = [each for each in said.checks if each.title == "programs"]
-    assert (checked.state, checked.extent) == ("ok", "1 program")
-    [verdict] = [each for each in said.plugins if each.name == "gopher"]
-    assert (verdict.reached, verdict.state, verdict.findings) == ("registered", "ok", [])
-    assert not [each for each in said.checks[-1].findings if "gopher" in str(each)]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -234,6 +235,32 @@ def test_the_commands_know_it(made: Forge, command: Command) -> None:
         env=os.environ | api, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert said == "42\n"
+
+
+def test_the_doctor_starts_it_with_load_alone_and_leaves_nothing(made: Forge, file: Path, folder: Path) -> None:
+    def verdict(*words: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "pluginhost", "doctor", "--api", "programs_api", "--json", *words],
+            env=os.environ | {"PYTHONPATH": str(made.site), "TMPDIR": str(folder)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        said = json.loads(done.stdout)
+        assert [each["extent"] for each in said["checks"] if each["title"] == "programs"] == ["1 program"]
+        assert not list(folder.iterdir())
+        return next((each for each in said["plugins"] if each["name"] == "asked"), {})
+
+    started = folder.parent / f"{folder.name}.started"
+    file.write_text(source(made, before=f"open({str(started)!r}, 'w').close()"), "utf-8")
+    assert verdict() == {}
+    assert not started.exists()
+    found = verdict("--load")
+    assert (found["reached"], found["state"], started.exists()) == ("usable", "ok", True)
+    started.unlink()
+    for changed, code in ((source(made, contract="Other"), "contract-unserved"), ("#!/bin/false", "program-died")):
+        file.write_text(changed, "utf-8")
+        found = verdict("--load")
+        assert (found["reached"], found["state"]) == ("registered", "error")
+        assert [each["code"] for each in found["findings"]] == [code]
 
 
 def test_where_it_runs_is_settled(made: Forge) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,7 @@ from pluginhost.cli.options import GROUP, Host, plugin_options
 from pluginhost.errors import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from pluginhost.discovery import Discovery
     from pluginhost.doctor import Diagnosis
@@ -72,11 +73,12 @@ def _examine(
 
     if not load:
         return examine(found, group, api, folders=folders, versions=versions)
-    from pluginhost import identity, probe
+    from pluginhost import dependencies, identity, probe
 
     def first_load(row: Row) -> Report:
-        known = identity.import_contracts(api)
-        wanted = [name for name in ("Plugin", *(row.contracts or ())) if name in known]
+        wanted = dependencies.wanted(row, identity.import_contracts(api))
+        if row.candidate.program:
+            return _started(row, api, wanted.values())
         return probe.first_load(row.candidate, api, wanted, seconds=TIMEOUT, makes=api is not None)
 
     if not sys.stderr.isatty():
@@ -87,6 +89,20 @@ def _examine(
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("loading", total=len(found.candidates) + len(versions))
         return examine(found, group, api, first_load, lambda: progress.advance(task), folders, versions)
+
+
+def _started(row: Row, api: str | None, contracts: Collection[type]) -> Report:
+    """Returns that a program comes to serve its contracts; it is ended then."""
+    from pluginhost.goplugin import require
+    from pluginhost.probe import Report
+
+    require(f"{row.candidate}, a program,")
+    from pluginhost.goplugin.loading import first_load
+
+    report, began = Report(), time.monotonic()
+    first_load(row.candidate, contracts, api, row.stamped, seconds=TIMEOUT)
+    report.reached, report.seconds = "usable", time.monotonic() - began
+    return report
 
 
 def _write(diagnosis: Diagnosis) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,21 +10,22 @@ from pluginhost.errors import ConfigurationError, Finding, GoPluginError, Plugin
 from pluginhost.goplugin import programs, remote
 from pluginhost.goplugin.children import ProgramChild
 from pluginhost.goplugin.handshake import HandshakeConfig
+from pluginhost.goplugin.looping import LoopThread
 from pluginhost.goplugin.proto import file_of
 from pluginhost.identity import api_version
 from pluginhost.isolation import system
 from pluginhost.isolation.supervision import Supervisor
 from pluginhost.loading import Loaded
+from pluginhost.settings import PluginSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from pluginhost.goplugin.logs import Logger
-    from pluginhost.goplugin.looping import LoopThread
     from pluginhost.goplugin.proto import Description
     from pluginhost.isolation.supervision import Reports
     from pluginhost.loading import Source, Watched
-    from pluginhost.settings import Limits, PluginSettings
+    from pluginhost.settings import Limits
     from pluginhost.survey import Candidate
     from pluginhost.watchdog import Watchdog
 
@@ -62,18 +64,11 @@ def load(
         PluginLoadError: The program does not come to serve, or serves another contract or one of another API.
         PluginTypeError: It can do other things than its manifest says.
     """
-    if api is None:
-        what = f"{candidate} is a program, and its group has no API whose contracts it could serve"
-        raise ConfigurationError(Finding("isolation-impossible", what, "name the API with `api`"))
-    served = [
-        each for each in contracts if not any(other is not each and issubclass(other, each) for other in contracts)
-    ]
-    for contract in served:
-        file_of(contract)  # what cannot cross is refused before anything is started
-    start = _Start(candidate, served, api, source, settings, loop, reports, log)
+    peer = f"the process of {reports.about.text}"
+    start = _Start(candidate, contracts, api, source.capabilities, settings, loop, peer, log)
     supervisor = Supervisor(candidate, settings, reports, dog, start)
     supervisor.load(reached=reached)
-    plugin = remote.make(tuple(served), candidate.name, supervisor)
+    plugin = remote.make(tuple(start.contracts), candidate.name, supervisor)
     loaded = Loaded(candidate, None, plugin, [])
     loaded.capabilities = start.capabilities
     loaded.built_against = source.built_against if is_older else ""
@@ -81,10 +76,31 @@ def load(
     return loaded
 
 
+def first_load(
+    candidate: Candidate, contracts: Collection[type], api: str | None, stamped: list[str] | None, *, seconds: float
+) -> None:
+    """Returns if a candidate's program comes to serve its contracts; then it is ended.
+
+    Args:
+        candidate: What was admitted.
+        contracts: As for `load`, which raises the same.
+        api: As for `load`.
+        stamped: The capabilities that its manifest has; `None` when it has no manifest.
+        seconds: Until it has to serve.
+    """
+    loop, silent = LoopThread(), logging.Logger(candidate.name, logging.CRITICAL + 1)
+    settings, peer = PluginSettings(new_timeout=seconds), f"the process of {candidate}"
+    try:
+        _Start(candidate, contracts, api, stamped, settings, loop, peer, silent)(lambda _: None).end()
+    finally:
+        loop.close()
+
+
 class _Start:
     """How each process of one program comes to be.
 
     Attributes:
+        contracts: Those that it must serve, without those from which others of them derive.
         capabilities: What the first of them said that it can do beyond its contracts.
     """
 
@@ -92,18 +108,25 @@ class _Start:
         self,
         candidate: Candidate,
         contracts: Collection[type],
-        api: str,
-        source: Source,
+        api: str | None,
+        stamped: list[str] | None,
         settings: PluginSettings,
         loop: LoopThread,
-        reports: Reports,
+        peer: str,
         log: Logger,
     ) -> None:
+        if api is None:
+            what = f"{candidate} is a program, and its group has no API whose contracts it could serve"
+            raise ConfigurationError(Finding("isolation-impossible", what, "name the API with `api`"))
+        self.contracts = [
+            each for each in contracts if not any(other is not each and issubclass(other, each) for other in contracts)
+        ]
+        for contract in self.contracts:
+            file_of(contract)  # what cannot cross is refused before anything is started
         self.capabilities: frozenset[str] = frozenset()
-        self._candidate, self._contracts, self._stamped = candidate, contracts, source.capabilities
+        self._candidate, self._peer, self._stamped = candidate, peer, stamped
         self._handshake = HandshakeConfig(programs.COOKIE_KEY, api, programs.protocol_version(api_version(api)))
         self._settings, self._loop, self._log = settings, loop, log
-        self._peer = f"the process of {reports.about.text}"
         self._limit = partial(_limit, settings.limits, log)
 
     def __call__(
@@ -122,7 +145,7 @@ class _Start:
         )  # fmt: skip
         born(child)
         try:
-            self._take(child.start(self._contracts))
+            self._take(child.start(self.contracts))
         except BaseException as exc:
             child.kill("it did not come to serve")
             child.end()
