@@ -120,6 +120,8 @@ def tests(session: nox.Session) -> None:
     """Runs the tests against the installed wheels."""
     install_locked(session, "tests")
     install_ours(session, "pluginapi", "pluginhost*")
+    # Not beside tests that wait for each other: it takes all processors for a while. Once built, they are left alone.
+    session.run("python", "tests/goplugin/build.py")
     workers = str((os.cpu_count() or 1) + 1)  # one more than there are processors: much of it waits
     command = ("python", "-m", "pytest", "--numprocesses", workers, "--dist", "loadfile")
     session.run(*command, *session.posargs, env={"PLUGINHOST_WHEELHOUSE": str(WHEELHOUSE)})

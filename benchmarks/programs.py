@@ -242,10 +242,9 @@ def packaged(name: str) -> str:
 
 def measured() -> Iterator[tuple[str, str, str, float]]:
     """Yields of each contestant its table, name and version, and the seconds of a call."""
-    build(folder := Path(sys.prefix, "goplugin"))  # where it stays for the next rounds
     with tempfile.TemporaryDirectory() as sockets, ExitStack() as undo:
         os.environ["TMPDIR"] = sockets
-        for table, contestants in list(tables(undo, Peers(folder))):
+        for table, contestants in list(tables(undo, Peers(build()))):
             for _, _, take in contestants:
                 take()
             for turn in range(TAKES):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pluginhost
 import pytest
 from forge import Command, Forge
-from goplugin.build import build, missing
+from goplugin.build import CACHE, build, missing
 from goplugin.peers import Peers
 
 import pluginapi
@@ -24,11 +24,11 @@ for package in (pluginhost, pluginapi):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keeps the tests' index files away from the person's, and what Go compiled for later runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("GOCACHE", str(request.config.cache.mkdir("goplugin") / "cache"))
+        patch.setenv("GOCACHE", str(CACHE / "cache"))
         yield
 
 
@@ -61,11 +61,8 @@ def go() -> None:
 
 
 @pytest.fixture(scope="session")
-def peers(request: pytest.FixtureRequest, go: None) -> Peers:
-    """The peers in Go, built in pytest's cache folder, where they stay for later runs."""
-    folder = Path(request.config.cache.mkdir("goplugin"))
-    build(folder)
-    return Peers(folder)
+def peers(go: None) -> Peers:
+    return Peers(build())
 
 
 @pytest.fixture

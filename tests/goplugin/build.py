@@ -1,4 +1,4 @@
-"""Builds the peers in Go, of what Debian packages: `python tests/goplugin/build.py FOLDER` leaves them in FOLDER/bin."""
+"""Builds the peers in Go, of what Debian packages; `python tests/goplugin/build.py` does, where that is installed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
+CACHE = SOURCES.parents[1] / ".pytest_cache" / "d" / "goplugin"
+"""Where they stay for later runs, with what Go compiled."""
 GOCODE = Path("/usr/share/gocode")
 """Where Debian has the sources of Go packages: go-plugin 1.0.1, grpc 1.33."""
 
@@ -24,22 +25,23 @@ def missing() -> str:
     return f"there is no {', '.join(lacks)} here; apt-get install {PACKAGES}" if lacks else ""
 
 
-def build(folder: Path) -> None:
-    """Leaves `bin/greeter-plugin`, `bin/greeter-host` and `peer.desc`, the descriptors of `peer.proto`, in a folder.
+def build() -> Path:
+    """Returns a folder with `bin/greeter-plugin`, `bin/greeter-host` and `peer.desc`, the descriptors of `peer.proto`.
 
     Nothing is done where they stand already, built of the same sources. Go keeps what it compiled there too. Of several
     processes that ask at once, one builds and the others wait.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     files = [*sorted(SOURCES.glob("*/*.go")), SOURCES / "peer.proto"]
     sources = hashlib.sha256(b"".join(file.read_bytes() for file in files))
     sources.update(subprocess.run(["go", "version"], capture_output=True, check=True).stdout)
-    built = folder / "built"
-    with folder.joinpath("lock").open("w") as lock:
+    built = CACHE / "built"
+    with CACHE.joinpath("lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not built.exists() or built.read_text() != sources.hexdigest():
-            _build(folder)
+            _build(CACHE)
             built.write_text(sources.hexdigest())
+    return CACHE
 
 
 def _build(folder: Path) -> None:
@@ -61,4 +63,7 @@ def _run(*command: str, **env: str) -> None:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]).absolute())
+    if lacks := missing():
+        print(lacks)
+    else:
+        build()
