@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pluginhost.goplugin.handshake import HandshakeConfig
     from pluginhost.isolation.spawning import Nursery
 
-_LAST_WORDS_SECONDS: Final = 0.2
+_LAST_WORDS_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
