@@ -43,9 +43,9 @@ def at_rest() -> dict[str, Any]:
 
 def settled(before: dict[str, Any]) -> dict[str, Any]:
     """Returns the state, once what is on its way to its end has got there, or is late."""
-    until = time.monotonic() + 10
+    end = time.monotonic() + 60
     while True:
         now = state()
-        if all(now[key] == before[key] for key in before if key != "megabytes") or time.monotonic() > until:
+        if all(now[key] == before[key] for key in before if key != "megabytes") or time.monotonic() > end:
             return now
         time.sleep(0.05)

@@ -106,7 +106,7 @@ class Browser:
     def __exit__(self, *raised: object) -> None:
         os.close(self._writes)  # by which it ends
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

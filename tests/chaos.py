@@ -69,7 +69,7 @@ class Chaos:
                 thread.start()
             self._kill(seconds, random.Random(seed))
             for thread in threads:
-                thread.join(30)
+                thread.join(60)
                 if thread.is_alive():
                     self.wrong.append("a call hangs")
             for stub in stubs:  # once nobody kills it any more, each serves again
@@ -120,8 +120,8 @@ class Chaos:
         self.longest = max(self.longest, time.monotonic() - began)
 
     def _kill(self, seconds: float, chance: random.Random) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             time.sleep(chance.uniform(0.05, 0.5))
             if pids := children():
                 os.kill(chance.choice(pids), signal.SIGKILL)  # it may serve, stand by, or be on its way
@@ -129,8 +129,8 @@ class Chaos:
         self._is_over.set()
 
     def _serves(self, stub: Any) -> None:
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
             with contextlib.suppress(PluginCallError):
                 return stub.echo(f"last {os.urandom(4).hex()}") and None
             time.sleep(0.01)

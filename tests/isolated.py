@@ -241,12 +241,12 @@ class Child:
 
         return AsyncPool(self.control.ends, PEER, 8)
 
-    async def call_async(self, name: str, *arguments: object, timeout: float | None = 20.0) -> object:
+    async def call_async(self, name: str, *arguments: object, timeout: float | None = 60.0) -> object:
         method = self.codec.methods[name]
         message = method.pack_call(arguments, {})
         return method.result.unpack(await self.async_pool.call(method.operation, message, timeout))
 
-    def call(self, name: str, *arguments: object, timeout: float | None = 20.0) -> object:
+    def call(self, name: str, *arguments: object, timeout: float | None = 60.0) -> object:
         method = self.codec.methods[name]
         return method.result.unpack(self.pool.call(method.operation, method.pack_call(arguments, {}), timeout))
 
@@ -256,7 +256,7 @@ def start(system: System, death: str = "", host: int = 0) -> tuple[subprocess.Po
     command = [sys.executable, __file__, system.name, door.invitation, str(host or os.getpid()), death]
     process = subprocess.Popen(command, pass_fds=door.inherited, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        return process, Control(door, PEER, 10.0 if death != "start" else 0.5)
+        return process, Control(door, PEER, 60.0 if death != "start" else 0.5)
     except BaseException:
         door.close()
         process.kill()
@@ -277,7 +277,7 @@ def child(system: System, death: str = "", most: int = 8) -> Iterator[Child]:
         started.async_pool.end("it was ended")
         control.close()
         try:
-            _, said = process.communicate(timeout=10)
+            _, said = process.communicate(timeout=60)
         finally:
             process.kill()
     assert not said, said.decode()

@@ -117,7 +117,7 @@ class Doing(Deeds):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         return said
 
     def refusal(self) -> str:
@@ -148,7 +148,7 @@ class English(Greeter):
     lang = "English"
 
     def __init__(self) -> None:
-        self._together = threading.Barrier(8, timeout=20)
+        self._together = threading.Barrier(8, timeout=60)
 
     def greet(self, name: str) -> str:
         if name == "all":
@@ -183,10 +183,10 @@ class _Peer:
         self._pool = pool
 
     def call(self, method: Method, message: Message) -> Frame:
-        return self._pool.call(method.operation, message, 20.0)
+        return self._pool.call(method.operation, message, 60.0)
 
     def stream(self, method: Method, message: Message) -> remote.Frames:
-        return self._pool.stream(method.operation, message, 20.0)
+        return self._pool.stream(method.operation, message, 60.0)
 
 
 class _OneAtATime:
@@ -245,7 +245,7 @@ def running(system: System, folder: Path) -> Iterator[Host]:
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); import isolated_services; isolated_services.main(*sys.argv[1:])"
     command = [sys.executable, "-c", code, str(Path(__file__).parent), system.name, door.invitation, str(os.getpid())]
     process = subprocess.Popen(command, pass_fds=door.inherited, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    control = Control(door, PEER, 10.0)
+    control = Control(door, PEER, 60.0)
     pool = Pool(control.open, PEER)
     host = Host(process, control, pool, folder)
     handler = logging.Handler()
@@ -259,7 +259,7 @@ def running(system: System, folder: Path) -> Iterator[Host]:
         pool.end("it was ended")
         control.close()
         try:
-            _, said = process.communicate(timeout=10)
+            _, said = process.communicate(timeout=60)
         finally:
             process.kill()
     assert not said, said.decode()

@@ -50,7 +50,7 @@ LONGEST: Final = 64 << 10
 PATIENCE: Final = 5.0
 """Seconds in which a request must have come, and its reply must have been taken."""
 
-_ANSWERING_SECONDS: Final = 1.0
+_ANSWERING_SECONDS: Final = 2.0
 """For how long an end waits for the answers that are on their way: one may be of what made the application end."""
 
 MOST: Final = 8

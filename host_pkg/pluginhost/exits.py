@@ -92,7 +92,7 @@ class _End:
         self._begun = threading.Event()
         self._is_closing = self._is_closed = False
         self._due: FrameType | None = None  # what the next signal may break off
-        self._was_dropped = False
+        self._was_dropped = self._was_told = False
         self._tries = 0
         self._broken_off = 0
         self._main = 0
@@ -183,7 +183,7 @@ class _End:
             now, grace = time.monotonic(), self._grace()
             if hang is None or hang.within is not within or self._was_dropped:
                 within, since = hang.within if hang else None, now
-                self._was_dropped, self._due, self._tries = False, None, 0
+                self._was_dropped, self._was_told, self._due, self._tries = False, False, None, 0
             if hang is not None and hang.is_join and not self._is_closed:
                 since = now  # its threads may end when the plugin is shut down
                 self._send() if self._signal else self._close()
@@ -214,7 +214,8 @@ class _End:
             self._close()
         elif hang.within is self._due:
             self._due = None
-            if self._tries == 1:
+            if not self._was_told:  # the first signal may have been sent a while ago
+                self._was_told = True
                 self._tell(
                     hang.guard, f"{hang.what} held up the process's end for {self._grace():g} s: it is broken off"
                 )

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "<the stub's "
 """What the file names of their code begin with."""
-GRACE: Final = 0.25
+GRACE: Final = 1.0
 """By how many seconds a call is watched for longer that has a deadline of its own: whether that works."""
 
 TIMED: Final = 16

@@ -64,7 +64,7 @@ class _Adapted(Adapted):
         self._seen: list[str] = []
 
     def meet(self, others: int) -> int:
-        return self._barriers.setdefault(others, threading.Barrier(others)).wait(20)
+        return self._barriers.setdefault(others, threading.Barrier(others)).wait(60)
 
     def raises(self, what: str) -> int:
         match what:

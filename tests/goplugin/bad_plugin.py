@@ -199,7 +199,7 @@ def main(what: str) -> None:
         Plugin(sock, what).run()
     except Exception as exc:
         print(f"{type(exc).__name__}: {exc}", file=sys.stderr, flush=True)
-    time.sleep(60)
+    time.sleep(1000)
 
 
 if __name__ == "__main__":

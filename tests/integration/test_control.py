@@ -21,6 +21,7 @@ import pytest
 from forge import BIN, GREETER, Command, obey_signals
 from pluginhost import PluginHostError, control
 from pluginhost.cli import hosts
+from waiting import stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -185,7 +186,7 @@ def test_a_host_that_was_killed_is_gone_and_one_that_is_stopped_is_silent(
     killed, stopped = serve("english"), serve("english")
     killed.process.kill()
     killed.process.wait()
-    stopped.process.send_signal(signal.SIGSTOP)
+    stop(stopped.process.pid)
     monkeypatch.setenv("XDG_RUNTIME_DIR", command._environment["XDG_RUNTIME_DIR"])
     monkeypatch.setattr(control, "PATIENCE", 0.2)
     try:
@@ -279,7 +280,7 @@ def test_watch_shows_what_changes_until_ctrl_c_on_a_terminal_and_in_a_pipe(
             rows = watch.until(again.name, "some", "1.1.0", "running", "1")
             assert len(rows) == 1, "what is gone makes room for what comes"
             watch.process.send_signal(signal.SIGINT)
-            assert watch.process.wait(10) == 0
+            assert watch.process.wait(60) == 0
 
 
 class Watch(NamedTuple):
@@ -290,10 +291,10 @@ class Watch(NamedTuple):
 
     def until(self, *cells: str) -> list[list[str]]:
         """Returns the rows of the first table that has one that begins so."""
-        shown, until = "", time.monotonic() + 30
+        shown, end = "", time.monotonic() + 60
         while True:
-            assert select.select([self.output], [], [], 30)[0], shown
-            assert time.monotonic() < until, shown
+            assert select.select([self.output], [], [], 60)[0], shown
+            assert time.monotonic() < end, shown
             shown += os.read(self.output, 1 << 16).decode()
             for table in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).split("HOST ")[1:]:
                 rows = [line.split() for line in table.splitlines()[1:] if line[:1].isdigit()]

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,9 +18,10 @@ import pytest
 from browser import Browser
 from forge import BIN, ROOT
 from handmade import Handmade
+from waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 GATEWAY = ROOT / "examples" / "gateway"
 PATIENCE = 60
@@ -135,13 +135,6 @@ class Gateway:
         assert self._process.wait(PATIENCE) == -signal.SIGTERM
         assert "Traceback" not in self.log()
         assert "shutdown complete" in self.log()
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

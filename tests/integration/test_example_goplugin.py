@@ -7,14 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from forge import BIN, ROOT, Forge
 from pluginhost import PluginManager
 from pluginhost.goplugin import GoPluginClient, HandshakeConfig, dispense
+from waiting import until
 
 from pluginapi import Greeter, PluginError
 
@@ -106,10 +106,3 @@ def is_link_to(link: Path, target: Path) -> bool:
         return link.readlink() == target
     except OSError:  # another user's, or it is gone
         return False
-
-
-def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)

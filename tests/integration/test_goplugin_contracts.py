@@ -7,8 +7,7 @@ import dataclasses
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from pluginhost.cli.serve import serve
 from pluginhost.errors import ConfigurationError, GoPluginError, PluginCallError
 from pluginhost.goplugin import AsyncGoPluginClient, GoPluginClient, HandshakeConfig, dispense, far
 from pluginhost.goplugin.proto import contract_of, file_of
+from waiting import until
 
 from pluginapi import Greeter, Handler, Operation, PluginError, Request, Response, Transformer
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from forge import Forge
     from goplugin.peers import Peers
 
-SECONDS = 20
 ADAPTED = [sys.executable, "-c", "from goplugin import adapted; adapted.main()"]
 
 
@@ -55,13 +54,6 @@ def client(config: str) -> Iterator[GoPluginClient]:
     """One that runs several plugins."""
     with client_of("english", "spanish", "filter", "divide", "reverse", "--config", config) as client:
         yield client
-
-
-def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_each_contract_of_the_examples_is_called(client: GoPluginClient) -> None:
@@ -266,8 +258,7 @@ def test_coroutines_are_awaited_in_any_event_loop(away: GoPluginClient) -> None:
         items = plugin.counted(1_000_000)
         assert await anext(items) == 0
         await items.aclose()  # type: ignore[attr-defined]
-        while not (await asyncio.to_thread(plugin.seen))[-1].startswith("counted "):
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: plugin.seen()[-1].startswith("counted "))
 
     async def host() -> None:
         async with AsyncGoPluginClient(ADAPTED, adapted.HANDSHAKE, env=adapted_env()) as client:

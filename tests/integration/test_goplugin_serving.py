@@ -11,8 +11,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,17 +41,11 @@ from pluginhost.goplugin import listening, services
 from pluginhost.goplugin.broker import Broker, Security
 from pluginhost.goplugin.certificates import Certificate, client_context, server_context
 from pluginhost.goplugin.services import SHUTDOWN, STREAM_STDIO, Empty, Nothing, StdioData
+from waiting import until
 
 if TYPE_CHECKING:
     from goplugin.peers import Peers
     from pluginhost.goplugin.channel import Channel
-
-
-def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

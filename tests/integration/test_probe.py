@@ -9,17 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from forge import GREETER, Forge, obey_signals
 from pluginhost import PluginImportError, PluginManager, PluginProbeError
 from pluginhost.throwaway import MEMORY
+from waiting import until
 
 from pluginapi import Greeter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 COUNT = "import os\nopen(os.environ['ZOO_COUNT'], 'a').write(f'{os.getpid()}\\n')\n"
 """Notes each import of a plugin: the process that did it."""
@@ -81,14 +78,6 @@ def host(forge: Forge, tmp_path: Path) -> Host:
     return Host(forge, tmp_path)
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Returns once a condition holds, which must be soon."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} does not come to be"
-        time.sleep(0.01)
-
-
 def is_alive(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -132,9 +121,10 @@ def test_an_editable_is_new_when_a_source_of_it_changes(forge: Forge, host: Host
     info.joinpath("direct_url.json").write_text(json.dumps({"url": project.as_uri(), "dir_info": {"editable": True}}))
     host.environment["PYTHONPATH"] += f":{module.parent}"
     assert host() == ("some Ada", 2)
-    assert host()[1] == 2, "sources younger than two seconds are not taken for known"
+    if time.time() - helper.stat().st_ctime < 2:  # on a busy machine they may be older when the first has ended
+        assert host()[1] == 2, "sources younger than two seconds are not taken for known"
     until(lambda: time.time() - helper.stat().st_ctime > 2.1, "the time after which files have settled")
-    assert host()[1] == 2
+    host()
     assert host()[1] == 1
     helper.write_text("import this")
     assert host()[1] == 2
@@ -284,7 +274,7 @@ def test_a_persons_interrupt_ends_the_wait(probe: str, forge: Forge, host: Host)
     process = host.start(probe)
     until(host.imports, "the import")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT, out
     assert "KeyboardInterrupt" in err
     until(lambda: not is_alive(int(host.imports()[0])), "the end of the import's process")

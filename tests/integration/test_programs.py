@@ -6,12 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from pluginhost import (
 )
 from pluginhost.goplugin import programs
 from pluginhost.isolation import children, restarts, system
+from waiting import stop, until
 
 from pluginapi import Greeter, PluginError
 
@@ -158,13 +157,6 @@ def asked(manager: PluginManager) -> Any:
     from programs_api import Asked  # type: ignore[import-not-found]
 
     return manager.get("asked", Asked)
-
-
-def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def code_of(call: Callable[[], object]) -> str:
@@ -317,10 +309,10 @@ def test_a_program_that_dies_again_and_again_has_failed(made: Forge, monkeypatch
 
 
 def test_calls_end_on_time_and_many_late_ones_end_the_program(made: Forge) -> None:
-    with managed(call_timeout=1.0, breaker_failures=2, breaker_seconds=0.05) as manager:
+    with managed(call_timeout=1.3, breaker_failures=2, breaker_seconds=0.05) as manager:
         stub = asked(manager)
         pid = int(stub.do("os.getpid()"))
-        assert list(stub.count(3, 0.4)) == [0, 1, 2]  # it is each item that must be on time
+        assert list(stub.count(7, 0.2)) == [*range(7)]  # it is each item that must be on time
         assert code_of(lambda: stub.do("time.sleep(100)")) == "call-timeout"
         assert code_of(lambda: list(stub.count(2, 100.0))) == "call-timeout"
         until(lambda: not is_alive(pid))
@@ -337,10 +329,12 @@ def test_a_program_that_gives_no_sign_of_life_is_told_of_and_killed(
     made: Forge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(children, "FLAG_SECONDS", 0.3)
-    monkeypatch.setattr(children, "KILL_SECONDS", 1.5)
+    monkeypatch.setattr(
+        children, "KILL_SECONDS", 2.5
+    )  # a second more than a busy machine may keep one silent that is well
     with managed() as manager:
         stub = asked(manager)
-        os.kill(int(stub.do("os.getpid()")), signal.SIGSTOP)
+        stop(int(stub.do("os.getpid()")))
         with pytest.raises(PluginCallError, match="it gave no sign of life"):
             stub.do("1")
         assert stub.do("1") == "1"

@@ -155,7 +155,7 @@ def test_no_call_fails_or_is_torn_each_is_counted_once_and_nothing_is_left(
     temporary.mkdir()
     command = [sys.executable, ROOT / "tests" / "reloads.py", where, reloads, temporary]
     environment = os.environ | {"PYTHONPATH": str(forge.site), "HOME": str(forge.folder), "TMPDIR": str(temporary)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60 + 3 * int(reloads))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240 + 3 * int(reloads))
     assert done.returncode == 0, done.stderr[-4000:]
     said = json.loads(done.stdout)
     before, after = said.pop("before"), said.pop("after")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from forge import BIN, GREETER, Forge
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +45,6 @@ json.dump({"rows": asked, "served": served, "truth": truth}, sys.stdout)
 
 ENTRY: Final = 'probe = "zoo_probe:New"'
 STAMP: Final = '[tool.pluginapi.plugins."pluginhost.plugins".probe]\ncontracts = ["Greeter"]\ncapabilities = ["loud"]'
-PATIENCE: Final = 30
-"""Seconds until an index must be warm; it takes little more than two."""
 
 
 class Environment:
@@ -339,23 +338,29 @@ def environments(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
     return take
 
 
-def warm(env: Environment) -> float:
-    """Returns when the index served a survey, which showed what every environment begins with."""
-    deadline = time.monotonic() + PATIENCE
-    while not (before := env.survey())["served"]:
-        assert time.monotonic() < deadline, "the index did not become warm"
-    when = time.monotonic()
+def warm(env: Environment) -> None:
+    """Returns once the index served a survey, which showed what every environment begins with."""
+    before: dict[str, Any] = {}
+
+    def is_warm() -> bool:
+        before.update(env.survey())
+        return bool(before["served"])
+
+    until(is_warm, "a warm index")
     assert before["rows"] == before["truth"]
     states = {name: row["state"] for name, row in before["rows"].items()}
     assert states == {"needy": "refused", "probe": "ready", "stray": "ready"}
-    return when
 
 
 def change_and_see(env: Environment, case: Case) -> float:
-    """Returns the seconds from one survey, which the index served, to the end of the next, which shows a change."""
+    """Returns the time from one survey, which the index served, to the end of the next, which shows a change.
+
+    It is in seconds; or in times of three surveys, on a machine on which these alone take longer.
+    """
     change, shows = case
     warm(env)
     files = env.index()
+    before = time.monotonic()
     served = env.survey()
     start = time.monotonic()
     assert served["served"]
@@ -367,7 +372,7 @@ def change_and_see(env: Environment, case: Case) -> float:
     assert seen["rows"] == seen["truth"]
     assert shows(seen["rows"]), seen["rows"]
     assert not seen["served"]
-    return seconds
+    return seconds / max(1.0, 3 * (start - before))
 
 
 def require_within_a_second(attempt: Callable[[], float]) -> None:
@@ -403,7 +408,10 @@ def test_another_path_has_another_answer_and_the_first_stays(case: str, tool: st
 
     def attempt() -> float:
         env = environments(tool, case)
-        start = warm(env)
+        warm(env)
+        before = time.monotonic()
+        env.survey()
+        start = time.monotonic()
         first = ask(env)
         seconds = time.monotonic() - start
         assert shows(first["rows"])
@@ -414,6 +422,6 @@ def test_another_path_has_another_answer_and_the_first_stays(case: str, tool: st
         assert back["served"]
         assert again["rows"] == first["rows"]
         assert not shows(back["rows"])
-        return seconds
+        return seconds / max(1.0, 3 * (start - before))
 
     require_within_a_second(attempt)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pluginhost
 import pytest
 from pluginhost import PluginHostError, PluginManager, PluginStopped
+from waiting import until
 
 import pluginapi
 from pluginapi import Greeter, Plugin
@@ -44,9 +45,9 @@ def together(*jobs: Callable[[], object]) -> None:
     threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
     for thread in threads:
         thread.start()
-    until = time.monotonic() + SECONDS
+    end = time.monotonic() + SECONDS
     for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
+        thread.join(max(0.0, end - time.monotonic()))
     frames = sys._current_frames()
     stuck = [str(frames.get(thread.ident or 0)) for thread in threads if thread.is_alive()]
     assert not stuck, f"these threads do not end: {stuck}"
@@ -289,8 +290,7 @@ def test_a_start_that_waits_for_an_unload_starts_what_is_known_afterwards() -> N
             manager.start("slow")
 
         def let_go() -> None:
-            while not registry._waits:
-                time.sleep(0.001)
+            until(lambda: registry._waits)
             go_on.set()
 
         together(lambda: manager.unload("slow"), start, let_go)

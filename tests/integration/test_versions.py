@@ -7,13 +7,13 @@ import itertools
 import os
 import shutil
 import threading
-import time
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from handmade import Handmade
 from pluginhost import ConfigurationError, PluginCallError, PluginManager, PluginRefused, context
+from waiting import until
 
 from pluginapi import Event, Greeter
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forge import Command, Forge
-
-PATIENCE = 60
-"""Seconds until something must have come about; it takes few."""
 
 PLUGIN = """
 import importlib.metadata, os
@@ -77,13 +74,6 @@ def version(stub: Greeter) -> str:
     code, metadata, _ = stub.greet("Ada").split()
     assert code == metadata == stub.lang
     return code
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def threads() -> list[str]:

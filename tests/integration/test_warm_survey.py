@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import sysconfig
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from forge import Forge
+from waiting import until
 
 HEAVY = {"stevedore", "importlib.metadata", "importlib_metadata", "packaging", "click", "dataclasses", "typing", "re"}
 HEAVY |= {"argparse", "logging", "platformdirs", "tomllib", "pluginapi"}
@@ -59,10 +59,13 @@ def run(site: Path, folder: Path, *, bare: bool = False) -> dict[str, Any]:
 
 def warm(site: Path, folder: Path, *, bare: bool = False) -> dict[str, Any]:
     """Returns the same, once the index answers: what was installed must be two seconds old."""
-    deadline = time.monotonic() + 30
-    while "pluginhost.discovery" in (said := run(site, folder, bare=bare))["imported"]:
-        assert time.monotonic() < deadline, "the index did not become warm"
-        time.sleep(0.1)
+    said: dict[str, Any] = {}
+
+    def is_warm() -> bool:
+        said.update(run(site, folder, bare=bare))
+        return "pluginhost.discovery" not in said["imported"]
+
+    until(is_warm, "a warm index")
     return said
 
 

@@ -15,7 +15,6 @@ import os
 import pathlib
 import sys
 import threading
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from forge import ROOT, Forge
 from pluginhost import PluginCallError, PluginHostError, PluginInitError, PluginLookupError, PluginManager
 from pluginhost.isolation import system
 from pluginhost.testing import FakeHost
+from waiting import until, until_async
 
 from pluginapi import Event, PluginError
 
@@ -111,13 +111,6 @@ def running(request: pytest.FixtureRequest, api: Any, tmp_path_factory: pytest.T
     logger.removeHandler(handler)
     logger.setLevel(logging.NOTSET)
     assert [event.topic for event in events if event.source == "wide"][-1] == "wide.ended"
-
-
-def until(is_so: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 # -- what it is
@@ -312,7 +305,7 @@ def done(value: Any) -> Any:
         return value
 
     async def main() -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await value
 
     return asyncio.run(main())
@@ -383,17 +376,15 @@ def test_a_coroutine_is_cancelled_with_its_caller(running: Running, how: str) ->
     plugin.did()
 
     async def until_told(what: str) -> None:
-        while what not in told:
-            told.extend(plugin.did())
-            await asyncio.sleep(0.001)
+        await until_async(lambda: what in (told.extend(plugin.did()) or told))
 
     async def main() -> None:
+        task = asyncio.create_task(plugin.wait(60))
+        await until_told("asleep")
         if how == "late":
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(plugin.wait(60), 0.1)
+                await asyncio.wait_for(task, 0.1)
         else:
-            task = asyncio.create_task(plugin.wait(60))
-            await until_told("asleep")
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -467,7 +458,7 @@ def test_it_takes_as_many_calls_at_once_as_its_class_says(running: Running) -> N
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(most) == 12
     assert max(most) <= 4
 

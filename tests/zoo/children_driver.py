@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 STATUS = 7
-SECONDS = 15
+SECONDS = 60
 """How long is waited for what must come, on a busy machine."""
 SECRET = "zoo-secret-of-the-host"
 
@@ -51,7 +51,7 @@ class Host:
         if batch["system"] == "portable":
             system.best = lambda: system.PORTABLE
         if batch["is_slow"]:
-            children.FLAG_SECONDS, children.KILL_SECONDS = 0.3, 1.5
+            children.FLAG_SECONDS, children.KILL_SECONDS = 0.3, 2.5
             children.Child.end.__defaults__ = (0.5,)
         handler = logging.Handler()
         handler.emit = self._take  # type: ignore[method-assign]

@@ -28,7 +28,7 @@ from typing import Any
 
 STATUS = 7
 HOSTS_OWN = ("a-good", "z-good")
-NOTES_SECONDS = 3
+NOTES_SECONDS = 60
 """How long is waited for what a plugin's threads note after its shutdown."""
 
 FINDERS = list(sys.meta_path)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WRITTEN = ("cache", "result.json", "log", "out", "err", "site/__pycache__")
 """What may be written: the index and the store, what the driver says, what Python compiles."""
-SECONDS = 30
+SECONDS = 120
 """What a case may take, on a busy machine; most take half a second."""
 NO_BAD = Case("metadata", "no bad plugin", lambda site: shutil.rmtree(site.info))
 

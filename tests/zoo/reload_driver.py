@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from zoo.reloads import Case
 
-SECONDS = 3
+SECONDS = 60
 """How long is waited for what must come, on a busy machine."""
 HELD = "pluginhost.reimport"
 """Of whose class the finder is that stays after a reload."""

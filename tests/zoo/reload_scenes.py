@@ -550,7 +550,7 @@ def ctrl_c(where: str) -> None:
             second = {"more": MORE.format(number=2)}
             if where == "restore_state":
                 second["more"] += (
-                    f"\n{'def restore_state(self, state):'}\n    import signal\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.2)"
+                    f"\n{'def restore_state(self, state):'}\n    import signal\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(1)"
                 )
             else:
                 second[where] = SIGINT

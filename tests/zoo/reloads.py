@@ -383,7 +383,7 @@ for _name, _deed, _code in [
     ("hangs", "while True: time.sleep(1000)", "probe-hung"),
     ("adds an audit hook", "sys.addaudithook(lambda *args: None)", "process-unsafe"),
 ]:
-    _set = {"probe": "new", "probe_timeout": 1.5 if _code == "probe-hung" else 20.0}
+    _set = {"probe": "new", "probe_timeout": 2.5 if _code == "probe-hung" else 20.0}
     add("import", f"{_name} at first sight", _code, "probe", second={"head": _deed}, more=_set)
 
 # --------------------------------------------------------------------------------------------------------- its New()
@@ -625,7 +625,7 @@ add("after", "the first one's shutdown returns something", first={"shutdown": "r
 add(
     "after",
     "the first one's shutdown hangs",
-    first={"shutdown": "time.sleep(1)"},
+    first={"shutdown": "time.sleep(1.9)"},
     told="shutdown-timeout leak",
     **_LEFT,
 )
@@ -633,7 +633,7 @@ add(
     "after",
     "a call of the first one hangs",
     first={
-        "more": "def greet(self, name):\n    if name == 'hang': time.sleep(1)\n    return f'{NUMBER} {part.NUMBER} {name}'"
+        "more": "def greet(self, name):\n    if name == 'hang': time.sleep(1.9)\n    return f'{NUMBER} {part.NUMBER} {name}'"
     },
     told="drain-timeout leak",
     more={"shutdown_timeout": 1.0},
@@ -660,13 +660,13 @@ in_child(
     first={"more": "def export_state(self): return 7"},
     second={"more": "def restore_state(self, state): os._exit(0)"},
 )
-_SLOW = {"settings": {"init_timeout": 0.5}}
+_SLOW = {"settings": {"init_timeout": 1.2}}
 add(
     "state",
     "export_state hangs",
     "state-failed",
     "reload",
-    first={"more": f"def export_state(self): time.sleep(0.6){_RESTORES}"},
+    first={"more": f"def export_state(self): time.sleep(1.5){_RESTORES}"},
     second={"more": _RESTORES},
     ends=1,
     version="1.0.0",
@@ -678,7 +678,7 @@ add(
     "state-refused",
     "reload",
     first={"more": f"def export_state(self): pass{_RESTORES}"},
-    second={"more": "def restore_state(self, state): time.sleep(0.6)"},
+    second={"more": "def restore_state(self, state): time.sleep(1.5)"},
     ends=1,
     **_SLOW,
 )
@@ -701,7 +701,7 @@ add(
     "state-failed",
     "reload",
     first={
-        "more": f"def export_state(self): pass{_RESTORES}\ndef greet(self, name):\n    if name == 'hang': time.sleep(1)\n    return f'{{NUMBER}} {{part.NUMBER}} {{name}}'"
+        "more": f"def export_state(self): pass{_RESTORES}\ndef greet(self, name):\n    if name == 'hang': time.sleep(1.9)\n    return f'{{NUMBER}} {{part.NUMBER}} {{name}}'"
     },
     second={"more": _RESTORES},
     ends=1,

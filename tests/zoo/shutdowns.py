@@ -8,7 +8,7 @@ from zoo.inits import ENDED, RETURNS, beside, life
 
 CASES: list[Case] = []
 """Those that hold up the end of the process; the manager's guard of it breaks them off."""
-HANG = 0.6
+HANG = 1.5
 """The manager's deadline where a case waits for it, in seconds."""
 
 
@@ -136,7 +136,7 @@ _STAY = (
     "threading.Thread(target=work, daemon=True).start()\n"
 )
 _INSIDE = "inside = threading.Event()\nended = threading.Event()"
-_GREET = "def greet(self, name):\n    if name == 'stay':\n        inside.set()\n{}\n    else: inside.wait(5)\n    return name"
+_GREET = "def greet(self, name):\n    if name == 'stay':\n        inside.set()\n{}\n    else: inside.wait(60)\n    return name"
 for _title, _deed, _code, _more in [
     ("does not return", "        threading.Event().wait()", "drain-timeout", {}),
     ("spins", "        while True: pass", "drain-timeout", {}),
@@ -160,7 +160,7 @@ add(
         _STAY.replace("    try: me.greet", "    first.wait()\n    calling.release()\n    try: me.greet") * 2,
         more="concurrency = 1\n"
         + _GREET.format("        threading.Event().wait()").replace(
-            "inside.wait(5)", "first.set(), [calling.acquire(timeout=5) for _ in range(2)]"
+            "inside.wait(60)", "first.set(), [calling.acquire(timeout=60) for _ in range(2)]"
         ),
         head=f"{_INSIDE}\nfirst, calling = threading.Event(), threading.Semaphore(0)",
     ),

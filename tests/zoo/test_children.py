@@ -10,13 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from forge import Forge, obey_signals
+from waiting import until
 from zoo.children import API, CASES, TRICKS, Case
 from zoo.children_driver import SECRET, STATUS
 from zoo.test_zoo import LIMIT, check_finding
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a process has and leaves is read from /proc")
 
 DRIVER = Path(__file__).with_name("children_driver.py")
-SECONDS = 60
+SECONDS = 300
 """What a batch may take, on a busy machine."""
-AT_ONCE = 10
+AT_ONCE = 30
 """Seconds within which an error comes that waits for no deadline: those that there are have a minute."""
 BATCH = 12
 GOOD = """
@@ -276,10 +276,3 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def until(is_so: Any) -> None:
-    end = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.005)

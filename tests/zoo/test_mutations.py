@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MUTATIONS = int(os.environ.get("PLUGINHOST_MUTATIONS", "2000"))
 BATCH = 10
 """Mutated distributions that one survey judges at once; each has a folder of its own."""
-SECONDS = 20.0
+SECONDS = 60.0
 """What a survey may take, on a busy machine; most take some hundredths."""
 
 PIECES = [

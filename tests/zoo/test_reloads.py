@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a process has and leaves is read from /proc")
 
 DRIVER = Path(__file__).with_name("reload_driver.py")
-SECONDS = 60
+SECONDS = 240
 """What a case may take, on a busy machine; most take a fifth of a second."""
 MODULES = (
     "pluginapi",

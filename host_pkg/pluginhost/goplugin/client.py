@@ -44,8 +44,8 @@ END_SECONDS: Final = 2.0
 """What a plugin may take to answer that it shall end, once all came that it had printed, and then to end; as in Go."""
 _LAST_OUTPUT: Final = 64 << 20
 """Bytes that may come of it until then; our own plugins keep no more (`stdio.LIMIT`)."""
-_STEADY_OUTPUT: Final = 256 << 10
-"""Bytes within `END_SECONDS` that tell what it had printed from what it prints on and on."""
+_STEADY_OUTPUT: Final = 32 << 10
+"""Bytes within `END_SECONDS`, read on a busy machine, that tell what it had printed from what it prints on and on."""
 _KILL_SECONDS: Final = 5.0
 _PING_SECONDS: Final = 5.0
 _NAME: Final = 200

@@ -441,7 +441,7 @@ def test_an_end_waits_for_those_who_take_items() -> None:
     stage = Stage()
     stub: Any = stage.run(Streaming(), [Streams]).require(Streams)
     items = stub.any()
-    [finding] = stage.handle.end(0.05)
+    [finding] = stage.handle.end(2.0)  # half of it for the items, and half for the shutdown
     assert finding.code == "drain-timeout"
     assert list(items) == [0, 1, 2]
     with pytest.raises(PluginStopped):

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,7 @@ import atexit, functools, threading, time, weakref
 from concurrent.futures import ThreadPoolExecutor
 
 def hang(*_):
-    time.sleep(60)
+    time.sleep(1000)
 
 def spin():
     while True:
@@ -41,7 +40,7 @@ def spin():
 def defy():
     while True:
         try:
-            time.sleep(60)
+            time.sleep(1000)
         except BaseException:
             pass
 
@@ -76,23 +75,21 @@ def quick():
 """
 
 
-def run(
-    folder: Path, after: str, code: int = 0, *, before: str = "", grace: float = 0.5, limit: float = 5
-) -> tuple[str, str]:
+def run(folder: Path, after: str, code: int = 0, *, before: str = "", grace: float = 0.5) -> tuple[str, str]:
     (folder / "the_plugin.py").write_text(PLUGIN)
     script = APPLICATION.format(folder=str(folder), before=before, after=textwrap.dedent(after), grace=grace)
-    began = time.monotonic()
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )  # what hangs does so for longer
     assert done.returncode == code, done
-    assert time.monotonic() - began < limit, done
     return done.stdout, done.stderr
 
 
 HANGS = {
     "a thread in its own function": ("the_plugin.start()", 1, "thread stuck (in hang of the_plugin)"),
     "a claimed thread in C": (
-        "made.claim([the_plugin.start(time.sleep, 60)], 'some 1.0')",
+        "made.claim([the_plugin.start(time.sleep, 1000)], 'some 1.0')",
         1,
         "thread stuck of some 1.0 (in Thread.run of",
     ),
@@ -159,11 +156,11 @@ def test_the_applications_own_threads_and_functions_are_waited_for(tmp_path: Pat
             sys.stdout.flush()
         atexit.register(late, "function")
         threading.Thread(target=late, args=["thread"]).start()
-        threading.Thread(target=time.sleep, args=[60], daemon=True).start()
+        threading.Thread(target=time.sleep, args=[1000], daemon=True).start()
         the_plugin.ThreadPoolExecutor().submit(late, "worker")
         the_plugin.start()
     """
-    out, err = run(tmp_path, after, grace=0.25, limit=7)
+    out, err = run(tmp_path, after, grace=0.25)
     assert sorted(out.split()[:2]) == ["thread", "worker"], "plugins are shut down once nothing can use them"
     assert out.split()[2:] == ["closed", "function"]
     assert err.count("told: ") == len(err.splitlines()) == 1
@@ -203,8 +200,9 @@ def test_a_plugins_thread_that_ends_when_it_is_shut_down_is_not_broken_off(tmp_p
 
 
 def test_functions_that_are_quick_are_not_broken_off(tmp_path: Path) -> None:
-    after = "for _ in range(4): atexit.register(the_plugin.quick)"
-    assert run(tmp_path, after, grace=1) == ("closed\n" + "quick\n" * 4, "")
+    """Be it that they take longer together than one may; one takes much less, as a busy machine may add a second."""
+    after = "for _ in range(7): atexit.register(the_plugin.quick)"
+    assert run(tmp_path, after, grace=2) == ("closed\n" + "quick\n" * 7, "")
 
 
 def test_what_cannot_be_broken_off_ends_the_process(tmp_path: Path) -> None:
@@ -225,7 +223,7 @@ def test_two_managers_share_the_end(tmp_path: Path) -> None:
     after = """
         guard(lambda: print("other closed", flush=True), lambda name: name == "other", print, 0.5)
         space = {"__name__": "other", "__builtins__": __builtins__}
-        exec("import time\\ndef wait(): time.sleep(60)", space)
+        exec("import time\\ndef wait(): time.sleep(1000)", space)
         threading.Thread(target=space["wait"]).start()
         the_plugin.start()
     """

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from pluginhost import PluginCallError, PluginStopped, stubs
 from standins import Stage
+from waiting import until, until_async
 
 from pluginapi import Plugin
 
 if TYPE_CHECKING:
     from pluginhost.generations import Generation
 
-WAIT = 20.0
+WAIT = 60.0
 """Seconds after which a test that would hang has failed."""
 
 
@@ -118,8 +119,7 @@ def test_a_call_at_a_shut_gate_waits_and_goes_to_whoever_serves_then(
     running.hold()
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(call, running.stub)
-        while not running.waits():
-            pass
+        until(running.waits)
         assert not asked.done()
         if is_replaced:
             running.replace()
@@ -134,8 +134,7 @@ def test_an_attribute_that_is_bound_is_bound_on_whoever_serves_then() -> None:
     running.hold()
     with ThreadPoolExecutor(1) as pool:
         bound = pool.submit(setattr, running.stub, "title", "bound")
-        while not running.waits():
-            pass
+        until(running.waits)
         running.replace()
         bound.result(WAIT)
     assert (first.title, running.stub.title) == ("first", "bound")
@@ -147,8 +146,7 @@ def test_what_waits_lets_its_event_loop_go_on() -> None:
 
     async def main() -> str:
         asked = asyncio.ensure_future(running.stub.later(2))  # type: ignore[arg-type]
-        while not running.waits():
-            await asyncio.sleep(0)
+        await until_async(running.waits)
         running.replace()
         return await asyncio.wait_for(asked, WAIT)
 
@@ -161,8 +159,7 @@ def test_a_call_that_is_cancelled_while_it_waits_is_gone() -> None:
 
     async def main() -> None:
         asked = asyncio.ensure_future(running.stub.later(2))  # type: ignore[arg-type]
-        while not running.waits():
-            await asyncio.sleep(0)
+        await until_async(running.waits)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asked
@@ -176,8 +173,7 @@ def test_a_plugin_that_ends_while_it_is_held_says_so_to_who_waits() -> None:
     running.hold()
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(running.stub.plain, 2)
-        while not running.waits():
-            pass
+        until(running.waits)
         running.handle.end(1)
         with pytest.raises(PluginStopped):
             asked.result(WAIT)
@@ -191,8 +187,7 @@ def test_what_a_call_raises_after_its_wait_is_blamed_once() -> None:
     running.hold()
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(running.stub.plain, 2)
-        while not running.waits():
-            pass
+        until(running.waits)
         running.handle.resume()
         with pytest.raises(PluginCallError, match="its fault") as caught:
             asked.result(WAIT)
@@ -218,8 +213,7 @@ def test_what_a_call_that_must_return_first_calls_does_not_wait(kind: str) -> No
         for each in (running, other):
             each.handle.hold(inside)
         outside = pool.submit(other.stub.plain, 2)
-        while not other.waits():
-            pass
+        until(other.waits)
         goes_on.set()
         assert begun.result(WAIT) == "first 2"
         assert running.serving.drain(WAIT) == 0
@@ -261,8 +255,7 @@ def test_who_waited_holds_nothing_of_what_was_replaced() -> None:
     assert gate is not None
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(running.stub.plain, 2)
-        while not running.waits():
-            pass
+        until(running.waits)
         running.handle.replace(running._stage.generation(Made("second", call)), [Wide], [])
         assert entered.wait(WAIT)
         assert (gate._passing, gate._inside) == ({}, ())
@@ -287,8 +280,7 @@ class Holding(RuleBasedStateMachine):
         asked = self.pool.submit(CALLS[kind], self.running.stub)
         if self.is_held:
             if len(self.asked) < 7:  # a thread is left for those who do not wait
-                while self.running.waits() <= len(self.asked):
-                    pass
+                until(lambda: self.running.waits() > len(self.asked))
                 self.asked.append((self.number, asked))
             else:
                 self.asked.append((self.number, asked))

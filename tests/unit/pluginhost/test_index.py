@@ -19,6 +19,7 @@ import importlib_metadata
 import platformdirs
 import pytest
 from pluginhost import PluginManager, admission, catalogue, discovery, index
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -415,8 +416,11 @@ def test_many_processes_at_once_are_never_wrong_and_leave_nothing(tmp_path: Path
         for number in range(8)
     ]
     try:
-        while len(list(tmp_path.glob("gate.*"))) < len(workers) and all(worker.poll() is None for worker in workers):
-            time.sleep(0.01)
+        until(
+            lambda: (
+                len(list(tmp_path.glob("gate.*"))) == len(workers) or any(each.poll() is not None for each in workers)
+            )
+        )
         gate.touch()
         done = [(worker.communicate(timeout=60), worker.returncode) for worker in workers]
     finally:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from handmade import PLUGIN, Handmade
 from pluginhost import PluginRefused, discovery, intact, kept, store
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -278,8 +279,11 @@ def test_two_processes_keep_one_plugin_at_once(site: Path, tmp_path: Path, folde
     command = [sys.executable, "-c", RACE, site, gate]
     workers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
     try:
-        while len(list(tmp_path.glob("gate.*"))) < len(workers) and all(worker.poll() is None for worker in workers):
-            time.sleep(0.01)
+        until(
+            lambda: (
+                len(list(tmp_path.glob("gate.*"))) == len(workers) or any(each.poll() is not None for each in workers)
+            )
+        )
         gate.touch()
         errors = [worker.communicate(timeout=60)[1] for worker in workers]
     finally:

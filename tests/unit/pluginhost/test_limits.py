@@ -39,7 +39,7 @@ def in_threads(number: int, call: Callable[[], object]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive(), "a call waits for ever"
 
 
@@ -49,7 +49,7 @@ def test_so_many_are_inside_at_once_and_no_more(limit: int) -> None:
 
     def work() -> None:
         with meter.counted():
-            all_in.wait(5)  # no fewer, either
+            all_in.wait(60)  # no fewer, either
 
     in_threads(limit * 4, Limit(limit).hold(work))
     assert (meter.most, meter.calls) == (limit, limit * 4)
@@ -86,7 +86,7 @@ def test_those_that_wait_leave_the_loops_threads_to_the_one_inside() -> None:
     held = limit.hold_async(work)
 
     async def many() -> list[int]:
-        return await asyncio.wait_for(asyncio.gather(*(held() for _ in range(100))), 10)
+        return await asyncio.wait_for(asyncio.gather(*(held() for _ in range(100))), 60)
 
     assert asyncio.run(many()) == [1] * 100
 
@@ -110,10 +110,10 @@ def test_one_that_is_cancelled_while_it_waits_takes_no_place() -> None:
         go_on.set()  # the place goes to one that may be cancelled in the same turn of the loop
         await first
         waiting[1].cancel()
-        done = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+        done = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 60)
         assert isinstance(done[0], asyncio.CancelledError)
         assert done[2] is None
-        await asyncio.wait_for(held(), 10)
+        await asyncio.wait_for(held(), 60)
 
     asyncio.run(run())
 
@@ -127,7 +127,7 @@ def test_a_call_that_comes_back_on_the_way_of_another_is_part_of_it() -> None:
         return await held_async(depth - 1) + 1 if depth else held(0)
 
     held_async = limit.hold_async(again)
-    assert asyncio.run(asyncio.wait_for(held_async(3), 10)) == 3
+    assert asyncio.run(asyncio.wait_for(held_async(3), 60)) == 3
 
 
 def test_a_call_that_raises_gives_its_place_back() -> None:

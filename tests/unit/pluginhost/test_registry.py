@@ -31,7 +31,7 @@ def on_another_thread(call: Callable[[], object]) -> str:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     return "".join(raised)
 
@@ -72,5 +72,5 @@ def test_what_no_circle_is_waits_its_turn(registry: Registry) -> None:
     with registry.turn(one):
         waiting = threading.Thread(target=lambda: take(registry, two, one), daemon=True)
         waiting.start()
-    waiting.join(20)
+    waiting.join(60)
     assert not waiting.is_alive()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pluginhost import PluginHostError, PluginManager
+from waiting import until
 
 from pluginapi import Greeter
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from pluginapi import Host
 
-WAIT = 20.0
+WAIT = 60.0
 """Seconds after which a test that would hang has failed."""
 
 
@@ -83,8 +84,7 @@ class Scene:
 
     def held(self, name: str) -> None:
         """Waits until calls of a plugin wait."""
-        while self.manager.loaded()[name]._gate is None:
-            pass
+        until(lambda: self.manager.loaded()[name]._gate is not None)
 
     def counts(self) -> dict[str, int]:
         return {name: handle.plugin.count for name, handle in self.manager.loaded().items()}
@@ -111,8 +111,7 @@ def test_plugins_that_call_each_other_are_replaced_though_a_call_of_each_is_on_i
     begun = [scene.pool.submit(stub.greet, "outer") for stub in stubs]
     assert all(scene.entered[name].wait(WAIT) for name in "ab")
     replaced = scene.replace("a", "b")
-    while not any(scene.manager.loaded()[name]._gate for name in "ab"):
-        pass
+    until(lambda: any(scene.manager.loaded()[name]._gate for name in "ab"))
     scene.goes_on.set()
     assert [each.result(WAIT) for each in begun] == ["1", "1"]
     replaced.result(WAIT)
@@ -186,8 +185,7 @@ def test_calls_from_outside_wait_for_all_that_are_replaced_together(scene: Scene
     begun = [scene.pool.submit(stub.greet, "outer") for stub in stubs]
     assert all(scene.entered[name].wait(WAIT) for name in "ab")
     replaced = scene.replace("a", "b")
-    while not any(scene.manager.loaded()[name]._gate for name in "ab"):
-        pass
+    until(lambda: any(scene.manager.loaded()[name]._gate for name in "ab"))
     held = next(name for name in "ab" if scene.manager.loaded()[name]._gate)
     waiting = scene.pool.submit(stubs["ab".index(held)].greet, "")
     scene.goes_on.set()

@@ -10,11 +10,22 @@ import weakref
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from pluginhost import ConfigurationError, PluginCallError, PluginHostError, PluginManager, PluginNotFound, context
+from pluginhost import (
+    ConfigurationError,
+    PluginCallError,
+    PluginHostError,
+    PluginManager,
+    PluginNotFound,
+    containment,
+    context,
+    stubs,
+)
 from pluginhost.events import TOPICS
+from waiting import until
 
 from pluginapi import Event, Plugin, PluginError, idempotent
 
@@ -332,12 +343,14 @@ def test_what_fails_within_a_call_since_another_plugin_is_stopped_is_no_refusal_
     assert (house.asked("plain"), house.fallbacks()) == (["one"], [])
 
 
-def test_a_call_that_is_late_goes_to_the_next_only_if_it_may_be_made_twice() -> None:
-    late = {"call_timeout": 0.05, "on_timeout": "abandon", "breaker_failures": 100}
+def test_a_call_that_is_late_goes_to_the_next_only_if_it_may_be_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Who calls is the one to give it up, although on a busy machine it may wake late.
+    monkeypatch.setattr(containment, "stubs", SimpleNamespace(GRACE=60.0, FILE=stubs.FILE))
+    late = {"call_timeout": 0.3, "on_timeout": "abandon", "breaker_failures": 100}
     house = House({"default": "one", "order": ["two"]}, plugins={"one": late})
     house.manager.load_all()
     go = threading.Event()
-    house.plugins["one"].raises = lambda: [go.wait(10)].clear()  # type: ignore[func-returns-value]
+    house.plugins["one"].raises = lambda: [go.wait(60)].clear()  # type: ignore[func-returns-value]
     try:
         assert house.wide.again(1) == "two"
         assert house.fallbacks() == [("one", "two", "call-timeout")]
@@ -606,7 +619,7 @@ def test_a_change_does_not_bring_back_a_canary_whose_trial_is_over() -> None:
     route.require_fit = settled_meanwhile  # type: ignore[method-assign]
     changing = threading.Thread(target=lambda: house.manager.reroute("Wide", {"order": ["three"]}))
     changing.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     assert trial is not None
     house.manager.settle("Wide", is_good=False)
     changing.join()
@@ -649,8 +662,7 @@ def test_each_call_of_many_threads_answers_while_the_route_is_changed_and_its_pl
         name = ("one", "two", "three")[number % 3]
         house.manager.reroute("Wide", {"default": name, "weights": {"one": 9 * number}})
         before = answers[name]
-        while answers[name] == before and not failed:
-            time.sleep(0.001)
+        until(lambda name=name, before=before: answers[name] != before or failed)
         if name != "three":
             house.manager.stop(name)
             house.manager.start(name)

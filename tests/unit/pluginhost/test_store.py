@@ -19,6 +19,7 @@ import pytest
 from handmade import PLUGIN, Handmade
 from pluginhost import PluginRefused, index, store, wheels
 from pluginhost.survey import Candidate, Distribution, Survey
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,8 +234,11 @@ def test_many_processes_unpack_one_wheel_at_once(tmp_path: Path, folder: Path) -
     command = [sys.executable, "-c", RACE, path, gate]
     workers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(6)]
     try:
-        while len(list(tmp_path.glob("gate.*"))) < len(workers) and all(worker.poll() is None for worker in workers):
-            time.sleep(0.01)
+        until(
+            lambda: (
+                len(list(tmp_path.glob("gate.*"))) == len(workers) or any(each.poll() is not None for each in workers)
+            )
+        )
         gate.touch()
         errors = [worker.communicate(timeout=120)[1] for worker in workers]
     finally:

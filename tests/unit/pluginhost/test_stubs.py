@@ -901,7 +901,7 @@ def test_a_call_that_does_not_return_is_told_and_the_plugin_is_shut_down_under_i
     thread = threading.Thread(target=lambda: stub.plain(1, 2))
     thread.start()
     assert entered.wait(30)
-    [finding] = stage.handle.end(0.05)
+    [finding] = stage.handle.end(2.0)  # half of it for the call, and half for the shutdown
     go_on.set()
     thread.join(30)
     assert (finding.code, stage.handle.state) == ("drain-timeout", "stopped")

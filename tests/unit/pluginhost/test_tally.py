@@ -85,7 +85,7 @@ def test_the_first_call_is_timed_and_then_ever_fewer(settings: dict[str, Any]) -
     stub.greet("Ada")
     status = stage.handle.status()
     assert status.p50 == status.p99 == status.max
-    assert 0 < (status.max or 0) < 5
+    assert 0 < (status.max or 0) < 60
     taken: list[float] = []
     calls = stub._pluginhost_calls
     calls.took = taken.append

@@ -16,11 +16,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pluginhost import PluginCallError, PluginHostError, PluginManager
+from pluginhost import PluginCallError, PluginHostError, PluginManager, stubs
 from pluginhost.abandon import Worker
 from pluginhost.watchdog import Watchdog
 from pluginhost.watched import HostThread
 from standins import Stage
+from waiting import until
 
 from pluginapi import Event, Greeter, Plugin
 
@@ -44,7 +45,7 @@ class Slow(Greeter):
 
     def wait(self, where: str) -> None:
         if where == self.at:
-            assert self.go.wait(10)
+            assert self.go.wait(60)
 
     def init(self, host: object) -> None:
         self.wait("init")
@@ -75,19 +76,28 @@ class Away(Plugin):
 
 
 class AwayOne(Away):
+    """Returns at once, or as it is told to.
+
+    Attributes:
+        may_end: Whether what does not heed its cancellation may return.
+    """
+
+    def __init__(self, may_end: Callable[[], object] = bool) -> None:
+        self.may_end = may_end
+
     async def fetch(self, name: str) -> str:
         if name == "block":
-            time.sleep(0.6)
+            until(self.may_end)
         elif name == "deaf":
-            for _ in range(4):
+            while not self.may_end():
                 try:
-                    await asyncio.sleep(0.2)
+                    await asyncio.sleep(0.01)
                 except asyncio.CancelledError:
                     continue
         elif name == "its own":
             raise TimeoutError(name)
         elif name:
-            await asyncio.sleep(10)
+            await asyncio.sleep(1000)
         return name
 
 
@@ -117,11 +127,10 @@ def _no_thread_is_left() -> Iterator[None]:
     until(lambda: not [each for each in threading.enumerate() if each not in before])
 
 
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.005)
+@pytest.fixture
+def _the_caller_is_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has nobody else tell of a call that is given up, although on a busy machine its caller may wake late."""
+    monkeypatch.setattr(stubs, "GRACE", 60.0)
 
 
 def code(call: Callable[[], object]) -> str:
@@ -140,7 +149,10 @@ def test_a_start_that_takes_too_long_is_told_while_it_does_and_fails_when_it_ret
         plugin.wait("new")
         return plugin
 
-    told = Told(New, init_timeout=0.05, new_timeout=0.05)
+    # What the others take is not to be late, too, on a busy machine.
+    told = Told(
+        New, **{"init_timeout": 60.0, "new_timeout": 60.0} | {"new_timeout" if at == "new" else "init_timeout": 0.25}
+    )
     expected = "new-timeout" if at == "new" else "init-timeout"
     got: list[str] = []
     starter = threading.Thread(target=lambda: got.append(code(told.get)))
@@ -148,13 +160,13 @@ def test_a_start_that_takes_too_long_is_told_while_it_does_and_fails_when_it_ret
     until(lambda: told.codes == [expected])
     assert told.findings[0].severity == "warning"
     what = "New()" if at == "new" else at
-    assert f"{what} has not ended within 0.05 s, in {__file__}, line " in told.findings[0].message
+    assert f"{what} has not ended within 0.25 s, in {__file__}, line " in told.findings[0].message
     until(lambda: told.events)
     fields = dict(told.events[0].fields)
     assert str(fields.pop("where")).startswith(__file__)
     assert fields == {
         "plugin": "some", "distribution": "built-in", "version": "", "generation": 1,
-        "stage": at, "method": "", "seconds": 0.05,
+        "stage": at, "method": "", "seconds": 0.25,
     }  # fmt: skip
     plugin.go.set()
     starter.join()
@@ -185,7 +197,7 @@ def test_a_call_that_hangs_is_told_on_time_and_others_are_refused_until_it_has_r
     begun = time.monotonic()
     caller.start()
     until(lambda: told.codes == ["call-timeout"])
-    assert 0.25 <= time.monotonic() - begun < 5
+    assert 0.25 <= time.monotonic() - begun < 60
     assert told.findings[0].severity == "error"
     assert f"greet has not returned within 0.25 s, in {__file__}, line " in told.findings[0].message
     time.sleep(0.06)
@@ -207,11 +219,11 @@ def test_a_call_that_hangs_is_told_on_time_and_others_are_refused_until_it_has_r
 def test_a_late_call_that_raises_has_failed_once() -> None:
     class Late(Slow):
         def greet(self, name: str) -> str:
-            assert self.go.wait(10)
+            assert self.go.wait(60)
             raise ValueError(name)
 
     plugin = Late()
-    told = Told(plugin, call_timeout=0.05)
+    told = Told(plugin, call_timeout=0.25)
     stub = told.get()
     got: list[str] = []
     caller = threading.Thread(target=lambda: got.append(code(lambda: stub.greet("Ada"))))
@@ -226,12 +238,12 @@ def test_a_late_call_that_raises_has_failed_once() -> None:
 
 def test_many_calls_at_once_are_each_held_to_their_own_deadline() -> None:
     plugin = Slow("hang")
-    told = Told(plugin, call_timeout=0.3)
+    told = Told(plugin, call_timeout=1.2)  # so long that all have begun before the first is late
     stub = told.get()
     callers = [threading.Thread(target=stub.greet, args=("hang",)) for _ in range(3)]
     for caller in callers:
         caller.start()
-        time.sleep(0.05)
+        time.sleep(0.02)
     until(lambda: len(told.codes) == 3)
     plugin.go.set()
     for caller in callers:
@@ -240,15 +252,22 @@ def test_many_calls_at_once_are_each_held_to_their_own_deadline() -> None:
     told.manager.close()
 
 
+@pytest.mark.usefixtures("_the_caller_is_first")
 @pytest.mark.parametrize("on_timeout", ["report", "abandon"])
 def test_who_awaits_a_call_gets_an_error_on_time(on_timeout: str) -> None:
-    told = Told(AwayOne(), call_timeout=0.25, on_timeout=on_timeout)
-    stub = told.get(Away)
+    class Patient(Away):
+        """A contract of this test alone, whose stubs are made as the fixture has it."""
+
+    class PatientOne(AwayOne, Patient):
+        pass
+
+    told = Told(PatientOne(), call_timeout=0.5, on_timeout=on_timeout)
+    stub = told.get(Patient)
 
     async def run() -> None:
         assert await stub.fetch("") == ""
         with pytest.raises(PluginCallError, match=r"fetch did not return within .* and was cancelled") as caught:
-            await asyncio.wait_for(stub.fetch("wait"), 5)
+            await asyncio.wait_for(stub.fetch("wait"), 60)
         assert caught.value.finding.code == "call-timeout"
         with pytest.raises(PluginCallError) as caught:
             await stub.fetch("its own")
@@ -263,7 +282,7 @@ def test_who_awaits_a_call_gets_an_error_on_time(on_timeout: str) -> None:
 
 @pytest.mark.parametrize(("how", "where"), [("block", f", in {__file__}"), ("deaf", "")], ids=["blocks", "deaf"])
 def test_a_coroutine_that_cannot_be_cancelled_is_told_as_other_calls_are(how: str, where: str) -> None:
-    told = Told(AwayOne(), call_timeout=0.1)
+    told = Told(AwayOne(lambda: told.codes), call_timeout=0.25)
     stub = told.get(Away)
 
     async def run() -> None:
@@ -271,23 +290,24 @@ def test_a_coroutine_that_cannot_be_cancelled_is_told_as_other_calls_are(how: st
 
     asyncio.run(run())
     assert told.codes == ["call-timeout"]
-    assert f"has not returned within 0.1 s{where}" in told.findings[0].message
+    assert f"has not returned within 0.25 s{where}" in told.findings[0].message
     assert told.manager.status()["some"].breaker == "open"
     told.manager.close()
 
 
+@pytest.mark.usefixtures("_the_caller_is_first")
 def test_a_caller_goes_on_without_a_call_that_may_be_abandoned() -> None:
     plugin = Slow("hang")
-    told = Told(plugin, call_timeout=0.25, on_timeout="abandon", breaker_failures=3)
+    told = Told(plugin, call_timeout=0.4, on_timeout="abandon", breaker_failures=3)
     stub = told.get()
     for number, many in ((1, "one thread of this plugin is"), (2, "2 threads of this plugin are")):
         begun = time.monotonic()
         with pytest.raises(
-            PluginCallError, match=rf"within 0\.25 s, in {__file__}, line \d+; {many} given up"
+            PluginCallError, match=rf"within 0\.4 s, in {__file__}, line \d+; {many} given up"
         ) as caught:
             stub.greet("hang")
         assert caught.value.finding.code == "call-timeout"
-        assert 0.25 <= time.monotonic() - begun < 5
+        assert 0.4 <= time.monotonic() - begun < 60
         assert told.manager.status()["some"].abandoned == number
     assert told.codes == ["call-timeout"] * 2
     assert stub.greet("Ada") == "Ada"  # three in a row, it takes
@@ -316,11 +336,12 @@ def test_a_call_on_a_thread_of_its_own_is_like_any_other() -> None:
     told.manager.close()
 
 
+@pytest.mark.usefixtures("_the_caller_is_first")
 def test_a_call_that_is_given_up_while_it_waits_for_its_turn_is_never_made() -> None:
     plugin = Slow("hang")
     made: list[str] = []
-    plugin.wait = lambda where: made.append(where) or plugin.go.wait(10)  # type: ignore[method-assign,func-returns-value]
-    told = Told(plugin, call_timeout=0.25, on_timeout="abandon", concurrency=1, init_timeout=60)
+    plugin.wait = lambda where: made.append(where) or plugin.go.wait(60)  # type: ignore[method-assign,func-returns-value]
+    told = Told(plugin, call_timeout=0.5, on_timeout="abandon", concurrency=1, init_timeout=60)
     plugin.go.set()
     stub = told.get()
     plugin.go.clear()
@@ -401,17 +422,20 @@ def test_a_thread_of_the_host_that_begins_meanwhile_is_none_of_the_plugins() -> 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_of_fork_watches_its_own_calls_and_none_of_its_parents() -> None:
     plugin = Slow("hang")
-    told = Told(plugin, call_timeout=0.2)
+    told = Told(plugin, call_timeout=1.0)  # so long the parent's call is not late, which would have others refused
     stub = told.get()
     caller = threading.Thread(target=stub.greet, args=("hang",))
     caller.start()
     until(lambda: stub._pluginhost_calls.running)
     child = os.fork()
     if not child:
-        plugin.go = threading.Event()
-        threading.Timer(0.6, plugin.go.set).start()
-        is_well = stub.greet("hang") == "hang" and told.codes == ["call-timeout"]
-        os._exit(0 if is_well else 1)
+        is_well = False
+        try:
+            plugin.go = threading.Event()
+            threading.Thread(target=lambda: (until(lambda: told.codes), plugin.go.set())).start()
+            is_well = stub.greet("hang") == "hang" and told.codes == ["call-timeout"]
+        finally:
+            os._exit(0 if is_well else 1)
     _, status = os.waitpid(child, 0)
     assert status == 0
     plugin.go.set()

@@ -56,7 +56,7 @@ def with_channel(path: Path, act: Callable[[Channel], Awaitable[None]], limit: i
         await server.start(path=str(path))
         channel = Channel(Line(1, "unix", str(path)), None, limit)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await act(channel)
         finally:
             channel.end("the test is over")
@@ -165,7 +165,7 @@ def test_a_port_does_as_well_as_a_path() -> None:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             await server.start(sock=sock)
             channel = Channel(Line(1, "tcp", f"127.0.0.1:{sock.getsockname()[1]}"), None)
-            assert await channels.call(channel, "/echo.Echo/One", b"x", 5, None) == b"xx"
+            assert await channels.call(channel, "/echo.Echo/One", b"x", 60, None) == b"xx"
             channel.end("")
             server.close()
             await server.wait_closed()

@@ -12,6 +12,7 @@ import pytest
 from goplugin.ends import channel_to
 from pluginhost.errors import ConfigurationError
 from pluginhost.goplugin import listening, services
+from waiting import until_async
 
 
 @pytest.fixture
@@ -81,9 +82,7 @@ def test_a_server_that_closes_ends_its_connections_too() -> None:
         channel = channel_to("tcp", server._listener.address)
         assert await services.is_serving(channel)
         server.close()
-        async with asyncio.timeout(10):
-            while channel._connected:
-                await asyncio.sleep(0)
+        await until_async(lambda: not channel._connected)
         with pytest.raises(OSError, match=r"refused|Connect call failed"):
             await services.is_serving(channel)
         channel.close()

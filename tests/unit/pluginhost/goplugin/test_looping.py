@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError
 import pytest
 from pluginhost.goplugin.looping import LoopThread
 
-SECONDS = 20
+SECONDS = 60
 
 
 async def _answer(value: int) -> int:

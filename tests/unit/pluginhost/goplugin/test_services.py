@@ -74,6 +74,6 @@ def test_a_call_that_is_answered_by_nothing_fails() -> None:
         method = Method("/a.B/C", services.SHUTDOWN.cardinality, services.Empty, services.Empty)
         async with connected(services.Served({method: say_nothing})) as channel:
             with pytest.raises(Exception, match=r"reset|nothing"):
-                await method.call(channel, services.Empty(), timeout=5)
+                await method.call(channel, services.Empty(), timeout=60)
 
     asyncio.run(ask())

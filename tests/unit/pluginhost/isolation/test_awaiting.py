@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from pluginhost.isolation.frames import CALLS, EMPTY, FAILED, LIMIT, PING, Frame
 from pluginhost.isolation.lines import LinuxLine
 from pluginhost.isolation.serving import answer_all
 from pluginhost.isolation.system import Ends
+from waiting import until, until_async
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Child:
         self.may_open.set()
 
     def open(self, timeout: float | None) -> Ends:
-        self.may_open.wait(20)
+        self.may_open.wait(60)
         ours, theirs = socket.socketpair()
         arenas: list[Arena | None] = [None, None]
         if self.has_arenas:
@@ -64,7 +64,7 @@ class Child:
     def _answer(self, frame: Frame, _: Channel) -> Message | Iterator[Message]:
         if frame.operation == WAIT:
             self.waiting += 1
-            self.may_go_on.wait(20)
+            self.may_go_on.wait(60)
         elif frame.operation == STREAM:
             return self._items()
         elif frame.operation == RAISE:
@@ -87,7 +87,8 @@ def child() -> Iterator[Child]:
     yield child
     child.may_go_on.set()
     child.may_open.set()
-    until(lambda: child.closed == child.channels and holdings() == before)
+    until(lambda: child.closed == child.channels, "the end of its channels")
+    until(lambda: holdings() == before, "what was there before")
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def said(text: str) -> Message:
 
 def run(main: Coroutine[object, object, T]) -> T:
     async def in_time() -> T:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await main
 
     return asyncio.run(in_time())
@@ -115,28 +116,16 @@ async def refusal(call: Awaitable[object]) -> PluginCallError:
     return raised.value
 
 
-def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
-async def so(is_so: Callable[[], bool]) -> None:
-    while not is_so():
-        await asyncio.sleep(0.001)
-
-
 async def echo(pool: AsyncPool, text: str) -> str:
-    return (await pool.call(ECHO, said(text), 10.0)).meta.decode()
+    return (await pool.call(ECHO, said(text), 60.0)).meta.decode()
 
 
 def test_one_channel_serves_one_call_after_the_other(child: Child, pool: AsyncPool) -> None:
     async def main() -> None:
         for number in range(50):
             assert await echo(pool, str(number)) == str(number)
-        assert (await pool.call(PING, EMPTY, 10.0)).flags == 0
-        frame = await pool.call(RAISE, said("no"), 10.0)
+        assert (await pool.call(PING, EMPTY, 60.0)).flags == 0
+        frame = await pool.call(RAISE, said("no"), 60.0)
         assert frame.flags & FAILED
         assert b"ValueError: no" in frame.meta
 
@@ -151,10 +140,10 @@ def test_bodies_of_all_sizes_cross(child: Child, pool: AsyncPool, has_arenas: bo
     async def main() -> None:
         for size in (0, 1, 5000, 70_000, 1 << 20, LIMIT):
             body = os.urandom(1 << 10) * (size >> 10) + b"x" * (size & 1023)
-            frame = await pool.call(ECHO, Message(0, b"meta", body), 10.0)
+            frame = await pool.call(ECHO, Message(0, b"meta", body), 60.0)
             assert (frame.meta, frame.flags) == (b"meta", 0)
             assert frame.body == body
-        refused = await refusal(pool.call(ECHO, Message(0, b"", bytes(LIMIT + 1)), 10.0))
+        refused = await refusal(pool.call(ECHO, Message(0, b"", bytes(LIMIT + 1)), 60.0))
         assert refused.finding.code == "frame-too-large"
         assert await echo(pool, "still there") == "still there"
 
@@ -176,11 +165,11 @@ def test_whoever_waits_longest_has_the_next_turn(child: Child, pool: AsyncPool) 
         served: list[int] = []
 
         async def call(number: int) -> None:
-            await pool.call(ECHO, EMPTY, 10.0)
+            await pool.call(ECHO, EMPTY, 60.0)
             served.append(number)
 
-        held = [asyncio.create_task(pool.call(WAIT, EMPTY, 10.0)) for _ in range(3)]
-        await so(lambda: child.waiting == 3)
+        held = [asyncio.create_task(pool.call(WAIT, EMPTY, 60.0)) for _ in range(3)]
+        await until_async(lambda: child.waiting == 3)
         calls = []
         for number in range(6):
             calls.append(asyncio.create_task(call(number)))
@@ -188,7 +177,7 @@ def test_whoever_waits_longest_has_the_next_turn(child: Child, pool: AsyncPool) 
         calls[2].cancel()
         # One channel is lost with its caller: its place is for the next in turn, as its channel would be.
         held[0].cancel()
-        await so(lambda: 5 in served)
+        await until_async(lambda: 5 in served)
         assert served == [0, 1, 3, 4, 5]
         child.may_go_on.set()
         await asyncio.gather(*held[1:])
@@ -199,8 +188,8 @@ def test_whoever_waits_longest_has_the_next_turn(child: Child, pool: AsyncPool) 
 
 def test_a_turn_that_comes_to_a_caller_that_is_cancelled_is_the_nexts(child: Child, pool: AsyncPool) -> None:
     async def main() -> None:
-        held = [asyncio.create_task(pool.call(WAIT, EMPTY, 10.0)) for _ in range(3)]
-        await so(lambda: child.waiting == 3)
+        held = [asyncio.create_task(pool.call(WAIT, EMPTY, 60.0)) for _ in range(3)]
+        await until_async(lambda: child.waiting == 3)
         first, second = [asyncio.create_task(echo(pool, text)) for text in ("first", "second")]
         await asyncio.sleep(0)
         channels = next(iter(pool._loops.values()))
@@ -225,8 +214,8 @@ def test_a_turn_that_comes_to_a_caller_that_is_cancelled_is_the_nexts(child: Chi
 
 def test_whoever_waits_in_vain_is_told_when_its_time_is_over(child: Child, pool: AsyncPool) -> None:
     async def main() -> None:
-        held = [asyncio.create_task(pool.call(WAIT, EMPTY, 10.0)) for _ in range(3)]
-        await so(lambda: child.waiting == 3)
+        held = [asyncio.create_task(pool.call(WAIT, EMPTY, 60.0)) for _ in range(3)]
+        await until_async(lambda: child.waiting == 3)
         told = await refusal(pool.call(ECHO, said("x"), 0.01))
         assert told.finding.message == "the child: all 3 channels were in use for 0.01 s"
         child.may_go_on.set()
@@ -238,6 +227,7 @@ def test_whoever_waits_in_vain_is_told_when_its_time_is_over(child: Child, pool:
 
 def test_a_late_reply_is_not_taken_for_the_next(child: Child, pool: AsyncPool) -> None:
     async def main() -> None:
+        await echo(pool, "x")  # a call whose channel is yet to be opened may be late with that
         for number in range(3):
             told = await refusal(pool.call(WAIT, said("late"), 0.005))
             assert told.finding.code == "call-timeout"
@@ -253,13 +243,13 @@ def test_a_caller_that_is_cancelled_costs_its_channel(child: Child, pool: AsyncP
     """The child sees its end, and nobody gets the reply."""
 
     async def main() -> None:
-        call = asyncio.create_task(pool.call(WAIT, said("late"), 10.0))
-        await so(lambda: child.waiting == 1)
+        call = asyncio.create_task(pool.call(WAIT, said("late"), 60.0))
+        await until_async(lambda: child.waiting == 1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         child.may_go_on.set()
-        await so(lambda: child.closed == 1)
+        await until_async(lambda: child.closed == 1)
         assert await echo(pool, "x") == "x"
 
     run(main())
@@ -271,7 +261,7 @@ def test_when_the_child_ends_all_calls_fail_with_why(child: Child, pool: AsyncPo
         calls = [asyncio.create_task(refusal(pool.call(WAIT, EMPTY))) for _ in range(2)]
         stream = await pool.stream(STREAM, EMPTY)
         await anext(stream)
-        await so(lambda: child.waiting == 2)
+        await until_async(lambda: child.waiting == 2)
         calls += [asyncio.create_task(refusal(pool.call(WAIT, EMPTY))) for _ in range(2)]  # which wait for a turn
         await asyncio.sleep(0)
         threading.Thread(target=pool.end, args=("killed by SIGSEGV",)).start()
@@ -294,7 +284,7 @@ def test_a_channel_that_is_opened_for_nobody_is_closed(child: Child, pool: Async
 
     async def main() -> None:
         child.may_open.clear()
-        call = asyncio.create_task(pool.call(ECHO, EMPTY, 0.01 if how == "late" else 10.0))
+        call = asyncio.create_task(pool.call(ECHO, EMPTY, 0.01 if how == "late" else 60.0))
         await asyncio.sleep(0)
         if how == "late":
             assert "took no channel within 0.01 s" in (await refusal(call)).finding.message
@@ -308,7 +298,7 @@ def test_a_channel_that_is_opened_for_nobody_is_closed(child: Child, pool: Async
             with pytest.raises(asyncio.CancelledError):
                 await call
         child.may_open.set()
-        await so(lambda: child.closed == child.channels == 1)
+        await until_async(lambda: child.closed == child.channels == 1)
         if how != "ended":
             assert await echo(pool, "x") == "x"
 
@@ -364,7 +354,7 @@ def test_each_loop_has_channels_of_its_own_and_gives_them_back(child: Child, poo
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert not wrong
     assert child.channels == 6
     until(lambda: child.closed == 6 and holdings() == before)
@@ -385,7 +375,7 @@ def test_the_channels_of_a_loop_that_was_just_closed_go_when_the_next_begins(chi
 
 def test_a_stream_has_its_items_when_they_are_asked_for(child: Child, pool: AsyncPool) -> None:
     async def main() -> None:
-        stream = await pool.stream(STREAM, EMPTY, 10.0)
+        stream = await pool.stream(STREAM, EMPTY, 60.0)
         assert [(await anext(stream)).meta for _ in range(2)] == [b"\0", b"\1"]
         assert await echo(pool, "x") == "x"
         *items, failure = [frame async for frame in stream]
@@ -393,7 +383,7 @@ def test_a_stream_has_its_items_when_they_are_asked_for(child: Child, pool: Asyn
         assert failure.flags & FAILED
         assert [frame async for frame in stream] == []
         await stream.aclose()
-        stream = await pool.stream(RAISE, said("no"), 10.0)
+        stream = await pool.stream(RAISE, said("no"), 60.0)
         assert stream.first.flags & FAILED
         assert [frame async for frame in stream] == []
 
@@ -404,7 +394,7 @@ def test_a_stream_has_its_items_when_they_are_asked_for(child: Child, pool: Asyn
 @pytest.mark.parametrize("how", ["closed", "dropped", "cancelled"])
 def test_a_stream_that_is_left_is_ended_in_the_child(how: str, child: Child, pool: AsyncPool) -> None:
     async def main() -> None:
-        stream = await pool.stream(STREAM, EMPTY, 10.0)
+        stream = await pool.stream(STREAM, EMPTY, 60.0)
         await anext(stream)
         if how == "closed":
             await stream.aclose()
@@ -419,7 +409,7 @@ def test_a_stream_that_is_left_is_ended_in_the_child(how: str, child: Child, poo
             with pytest.raises(asyncio.CancelledError):
                 await item
             assert [frame async for frame in stream] == []
-        await so(lambda: child.ended == 1)
+        await until_async(lambda: child.ended == 1)
         assert await echo(pool, "x") == "x"
 
     run(main())
@@ -431,7 +421,7 @@ def test_a_stream_that_asyncio_closes_with_its_loop_is_ended_in_the_child(child:
     closed: list[bool] = []
 
     async def items() -> AsyncIterator[Frame]:
-        stream = await pool.stream(STREAM, EMPTY, 10.0)
+        stream = await pool.stream(STREAM, EMPTY, 60.0)
         try:
             async for frame in stream:
                 yield frame
@@ -475,15 +465,15 @@ HEAD_OF_TOO_MUCH = struct.pack("<IIIHH", 0, LIMIT + 1, 1, ECHO, 0)
 )
 def test_what_is_no_reply_fails_the_call_with_its_code_and_ends_the_channel(pieces: list[bytes], code: str) -> None:
     async def main(pool: AsyncPool, theirs: socket.socket) -> None:
-        call = asyncio.create_task(refusal(pool.call(ECHO, EMPTY, 10.0)))
-        await so(lambda: is_readable(theirs))
+        call = asyncio.create_task(refusal(pool.call(ECHO, EMPTY, 60.0)))
+        await until_async(lambda: is_readable(theirs))
         for piece in pieces:
             theirs.sendall(piece)
             await asyncio.sleep(0.002)
         if code == "channel-lost":
             theirs.shutdown(socket.SHUT_WR)
         assert (await call).finding.code == code
-        theirs.settimeout(10.0)
+        theirs.settimeout(60)
         while theirs.recv(1 << 16):
             pass
 
@@ -495,8 +485,8 @@ def test_a_reply_may_come_in_the_smallest_parts() -> None:
 
     async def main(pool: AsyncPool, theirs: socket.socket) -> None:
         for cut in (1, 7, len(data)):
-            call = asyncio.create_task(pool.call(ECHO, EMPTY, 10.0))
-            await so(lambda: is_readable(theirs))
+            call = asyncio.create_task(pool.call(ECHO, EMPTY, 60.0))
+            await until_async(lambda: is_readable(theirs))
             sequence = frames.decode(theirs.recv(1 << 16)).sequence  # type: ignore[union-attr]
             data_now = reply(sequence, meta=b"m" * 40, body=b"b" * 90)
             for start in range(0, len(data_now), cut):
@@ -514,8 +504,8 @@ def test_what_comes_unasked_fails_the_next_call(late: bytes, code: str) -> None:
     """As it does on a channel of threads: a second reply is told, not passed over."""
 
     async def main(pool: AsyncPool, theirs: socket.socket) -> None:
-        call = asyncio.create_task(pool.call(ECHO, EMPTY, 10.0))
-        await so(lambda: is_readable(theirs))
+        call = asyncio.create_task(pool.call(ECHO, EMPTY, 60.0))
+        await until_async(lambda: is_readable(theirs))
         theirs.sendall(reply())
         await call
         if late:
@@ -523,7 +513,7 @@ def test_what_comes_unasked_fails_the_next_call(late: bytes, code: str) -> None:
         else:
             theirs.close()
         await asyncio.sleep(0.01)
-        assert (await refusal(pool.call(ECHO, EMPTY, 10.0))).finding.code == code
+        assert (await refusal(pool.call(ECHO, EMPTY, 60.0))).finding.code == code
 
     with_a_peer(main)
 

@@ -228,7 +228,7 @@ def read(data: bytes, who: int, arena: Arena) -> None:
                 CODEC.operations[frame.operation].unpack_call(frame)
             return
         operation = int.from_bytes(data[12:14], "little")
-        frame = channel.call(operation, Message(0, b"\xc0", b""), 5.0)
+        frame = channel.call(operation, Message(0, b"\xc0", b""), 60.0)
         if frame.flags & FAILED:
             Failure.unpack(frame)
         elif frame.operation in CODEC.operations:

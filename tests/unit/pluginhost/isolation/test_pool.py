@@ -3,7 +3,6 @@ from __future__ import annotations
 import gc
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from pluginhost.isolation.frames import CALLS, EMPTY, FAILED, NEXT, PING, Frame,
 from pluginhost.isolation.lines import LinuxLine
 from pluginhost.isolation.pool import Pool
 from pluginhost.isolation.serving import answer_all
+from waiting import until
 
 ECHO, WAIT, STREAM, RAISE, LATE = range(CALLS, CALLS + 5)
 
@@ -38,7 +38,7 @@ class Child:
 
     def _answer(self, frame: Frame, channel: Channel) -> Message | Iterator[Message]:
         if frame.operation == WAIT:
-            self.may_go_on.wait(20)
+            self.may_go_on.wait(60)
         elif frame.operation == STREAM:
             return self._items()
         elif frame.operation == RAISE:
@@ -80,13 +80,6 @@ def refusal(call: Callable[[], object]) -> PluginCallError:
     return raised.value
 
 
-def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
 def side_by_side(*calls: Callable[[], object]) -> list[object]:
     """Returns what calls at the same time returned or raised."""
     results: list[object] = [None] * len(calls)
@@ -101,28 +94,28 @@ def side_by_side(*calls: Callable[[], object]) -> list[object]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     return results
 
 
 def test_one_channel_serves_one_call_after_the_other(child: Child, pool: Pool) -> None:
     for number in range(50):
-        assert pool.call(ECHO, said(str(number)), 10.0).meta == str(number).encode()
-    assert pool.call(PING, EMPTY, 10.0).flags == 0
+        assert pool.call(ECHO, said(str(number)), 60.0).meta == str(number).encode()
+    assert pool.call(PING, EMPTY, 60.0).flags == 0
     assert child.channels == 1
 
 
 def test_each_of_many_callers_gets_its_own_reply(child: Child, pool: Pool) -> None:
     def call(name: int) -> bool:
         texts = [f"{name} {number}" for number in range(100)]
-        return all(pool.call(ECHO, said(text), 20.0).meta == text.encode() for text in texts)
+        return all(pool.call(ECHO, said(text), 60.0).meta == text.encode() for text in texts)
 
     assert side_by_side(*[lambda name=name: call(name) for name in range(8)]) == [True] * 8
     assert 1 <= child.channels <= 3
 
 
 def test_whoever_finds_no_channel_free_waits_for_one(child: Child, pool: Pool) -> None:
-    calls = [lambda: pool.call(WAIT, said("x"), 20.0).meta] * 5
+    calls = [lambda: pool.call(WAIT, said("x"), 60.0).meta] * 5
 
     def let_go() -> None:
         until(lambda: pool._waiting == 2)
@@ -139,21 +132,21 @@ def test_whoever_waits_in_vain_is_told_when_its_time_is_over(child: Child, pool:
         child.may_go_on.set()
         return exc.finding.message
 
-    results = side_by_side(too_many, *[lambda: pool.call(WAIT, said("x"), 20.0).meta] * 3)
+    results = side_by_side(too_many, *[lambda: pool.call(WAIT, said("x"), 60.0).meta] * 3)
     assert results == ["the child: all 3 channels were in use for 0.02 s", b"x", b"x", b"x"]
 
 
 def test_a_late_reply_is_not_taken_for_the_next(child: Child, pool: Pool) -> None:
     for number in range(5):
         assert refusal(lambda: pool.call(WAIT, said("late"), 0.005)).finding.code == "call-timeout"
-        assert pool.call(ECHO, said(str(number)), 10.0).meta == str(number).encode()
+        assert pool.call(ECHO, said(str(number)), 60.0).meta == str(number).encode()
     child.may_go_on.set()
-    assert pool.call(ECHO, said("x"), 10.0).meta == b"x"
+    assert pool.call(ECHO, said("x"), 60.0).meta == b"x"
     assert pool._number == 1
 
 
 def test_what_was_raised_is_a_reply(pool: Pool) -> None:
-    frame = pool.call(RAISE, said("no"), 10.0)
+    frame = pool.call(RAISE, said("no"), 60.0)
     assert frame.flags & FAILED
     assert b"ValueError: no" in frame.meta
 
@@ -163,7 +156,7 @@ def test_when_the_child_ends_all_calls_fail_with_why(child: Child, pool: Pool) -
         until(lambda: child.channels == 3 and pool._waiting == 2)
         pool.end("killed by SIGSEGV after 3 s")
 
-    results = side_by_side(end, *[lambda: refusal(lambda: pool.call(WAIT, said("x"), 20.0)).finding.message] * 5)
+    results = side_by_side(end, *[lambda: refusal(lambda: pool.call(WAIT, said("x"), 60.0)).finding.message] * 5)
     assert results[1:] == ["the child is gone: killed by SIGSEGV after 3 s"] * 5
     pool.end("of something else")
     assert "SIGSEGV" in refusal(lambda: pool.call(ECHO, EMPTY)).finding.message
@@ -180,14 +173,14 @@ def test_a_channel_that_cannot_be_opened_leaves_room_for_another(child: Child) -
         with pytest.raises(OSError, match="no descriptors"):
             pool.call(ECHO, EMPTY)
     pool._open = child.open
-    assert pool.call(ECHO, said("x"), 10.0).meta == b"x"
+    assert pool.call(ECHO, said("x"), 60.0).meta == b"x"
     pool.end("")
 
 
 def test_a_stream_has_its_items_when_they_are_asked_for(child: Child, pool: Pool) -> None:
-    stream = pool.stream(STREAM, EMPTY, 10.0)
+    stream = pool.stream(STREAM, EMPTY, 60.0)
     assert [next(stream).meta for _ in range(2)] == [b"\0", b"\1"]
-    assert pool.call(ECHO, said("x"), 10.0).meta == b"x"
+    assert pool.call(ECHO, said("x"), 60.0).meta == b"x"
     *items, failure = stream
     assert [item.meta for item in items] == [b"\2", b"\3"]
     assert failure.flags & FAILED
@@ -197,7 +190,7 @@ def test_a_stream_has_its_items_when_they_are_asked_for(child: Child, pool: Pool
 
 @pytest.mark.parametrize("how", ["closed", "dropped"])
 def test_a_stream_that_is_left_is_ended_in_the_child(how: str, child: Child, pool: Pool) -> None:
-    stream = pool.stream(STREAM, EMPTY, 10.0)
+    stream = pool.stream(STREAM, EMPTY, 60.0)
     next(stream)
     if how == "closed":
         stream.close()
@@ -206,19 +199,19 @@ def test_a_stream_that_is_left_is_ended_in_the_child(how: str, child: Child, poo
         del stream
         gc.collect()
     until(lambda: child.ended == 1)
-    assert pool.call(ECHO, said("x"), 10.0).meta == b"x"
+    assert pool.call(ECHO, said("x"), 60.0).meta == b"x"
     assert child.channels == (1 if how == "closed" else 2)
 
 
 def test_a_call_that_returns_no_stream_ends_it_at_once(pool: Pool) -> None:
-    stream = pool.stream(RAISE, said("no"), 10.0)
+    stream = pool.stream(RAISE, said("no"), 60.0)
     assert stream.first.flags & FAILED
     assert list(stream) == []
     assert len(pool._free) == 1
 
 
 def test_a_stream_fails_when_its_child_ends(child: Child, pool: Pool) -> None:
-    stream = pool.stream(STREAM, EMPTY, 10.0)
+    stream = pool.stream(STREAM, EMPTY, 60.0)
     next(stream)
     pool.end("killed")
     assert "killed" in refusal(lambda: next(stream)).finding.message
@@ -228,8 +221,8 @@ def test_a_stream_fails_when_its_child_ends(child: Child, pool: Pool) -> None:
 
 def test_a_call_within_a_stream_ends_the_channel(child: Child, capsys: pytest.CaptureFixture[str]) -> None:
     channel = child.open(None)
-    channel.call(STREAM, EMPTY, 10.0)
-    channel.call(NEXT, EMPTY, 10.0)
-    assert refusal(lambda: channel.call(ECHO, EMPTY, 10.0)).finding.code == "channel-lost"
+    channel.call(STREAM, EMPTY, 60.0)
+    channel.call(NEXT, EMPTY, 60.0)
+    assert refusal(lambda: channel.call(ECHO, EMPTY, 60.0)).finding.code == "channel-lost"
     until(lambda: child.ended == 1)
     assert "operation 16 within a stream" in capsys.readouterr().err

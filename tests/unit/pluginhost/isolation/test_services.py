@@ -49,6 +49,7 @@ from pluginhost.isolation.services import (
 )
 from pluginhost.isolation.services import Services as Asked
 from pluginhost.isolation.system import Ends
+from waiting import until
 
 import pluginapi
 from pluginapi import Event, Greeter, PluginError
@@ -157,7 +158,7 @@ class Wire:
 
     def _send(self, message: Message) -> None:
         self.is_sending.set()
-        self.may_send.wait(20)
+        self.may_send.wait(60)
         self.far.deliver(Frame(EVENT, 1, message.flags, message.meta, message.body))
 
     def _get(self, name: str, contract: Any) -> Any:
@@ -189,13 +190,6 @@ def wire(tmp_path: Path) -> Iterator[Wire]:
     made = Wire(tmp_path)
     yield made
     made.end()
-
-
-def until(is_so: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def refusal(call: Callable[[], object], kind: type[PluginHostError] = PluginCallError) -> PluginHostError:
@@ -384,7 +378,7 @@ def test_a_flood_of_events_drops_the_newest_and_says_so_once(wire: Wire) -> None
     wire.may_send.clear()
     wire.far.subscribe(lambda event: seen.append(event.fields["number"]))
     wire.events.emit("a", "", {"number": 0})
-    assert wire.is_sending.wait(20)
+    assert wire.is_sending.wait(60)
     for number in range(1, outbox.MOST + 100):
         wire.events.emit("a", "", {"number": number})
     assert [finding.code for finding in wire.told] == ["events-dropped"]
