@@ -6,7 +6,6 @@ import io
 import json
 import os
 import stat
-import subprocess
 import sys
 import time
 import zipfile
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from handmade import PLUGIN, Handmade
 from pluginhost import PluginRefused, discovery, intact, kept, store
-from waiting import until
+from racing import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -276,20 +275,7 @@ assert open(f"{entry}/zoo_bad/last.py").read() == "last"
 def test_two_processes_keep_one_plugin_at_once(site: Path, tmp_path: Path, folder: Path) -> None:
     files = {f"zoo_bad/{number:02}.py": f"# {number}" for number in range(50)} | {"zoo_bad/last.py": "last"}
     candidate, gate = install(wheel(**files), site), tmp_path / "gate"
-    command = [sys.executable, "-c", RACE, site, gate]
-    workers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
-    try:
-        until(
-            lambda: (
-                len(list(tmp_path.glob("gate.*"))) == len(workers) or any(each.poll() is not None for each in workers)
-            )
-        )
-        gate.touch()
-        errors = [worker.communicate(timeout=60)[1] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert errors == [b""] * len(workers)
+    assert at_once([sys.executable, "-c", RACE, site, gate], gate, 2) == [b""] * 2
     assert os.listdir(folder) == [intact.content(candidate.distribution)]
 
 

@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import stat
-import subprocess
 import sys
 import time
 from functools import partial
@@ -19,7 +18,7 @@ import pytest
 from handmade import PLUGIN, Handmade
 from pluginhost import PluginRefused, index, store, wheels
 from pluginhost.survey import Candidate, Distribution, Survey
-from waiting import until
+from racing import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,20 +230,7 @@ for turn in range(20):
 def test_many_processes_unpack_one_wheel_at_once(tmp_path: Path, folder: Path) -> None:
     files = {f"zoo_bad/{number:02}.py": f"# {number}" for number in range(50)} | {"zoo_bad/last.py": "last"}
     path, gate = Handmade(files=files).write(tmp_path), tmp_path / "gate"
-    command = [sys.executable, "-c", RACE, path, gate]
-    workers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(6)]
-    try:
-        until(
-            lambda: (
-                len(list(tmp_path.glob("gate.*"))) == len(workers) or any(each.poll() is not None for each in workers)
-            )
-        )
-        gate.touch()
-        errors = [worker.communicate(timeout=120)[1] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert errors == [b""] * len(workers)
+    assert at_once([sys.executable, "-c", RACE, path, gate], gate, 6) == [b""] * 6
     assert len(os.listdir(folder)) == 1
 
 

@@ -6,52 +6,33 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from answering import ECHO, RAISE, STREAM, WAIT, Answering
 from pluginhost.errors import PluginCallError
 from pluginhost.isolation.channel import Channel
-from pluginhost.isolation.frames import CALLS, EMPTY, FAILED, NEXT, PING, Frame, Message
+from pluginhost.isolation.frames import EMPTY, FAILED, NEXT, PING, Message
 from pluginhost.isolation.lines import LinuxLine
 from pluginhost.isolation.pool import Pool
 from pluginhost.isolation.serving import answer_all
 from waiting import until
 
-ECHO, WAIT, STREAM, RAISE, LATE = range(CALLS, CALLS + 5)
 
-
-class Child:
+class Child(Answering):
     """What a child does, on threads of this process.
 
     Attributes:
         channels: How many were opened.
-        ended: How many streams were ended.
     """
 
     def __init__(self) -> None:
-        self.channels = self.ended = 0
-        self.may_go_on = threading.Event()
+        super().__init__()
+        self.channels = 0
 
     def open(self, timeout: float | None) -> Channel:
         ours, theirs = socket.socketpair()
         self.channels += 1
         served = Channel(LinuxLine(theirs), None, "the host")
-        threading.Thread(target=answer_all, args=(served, self._answer), daemon=True).start()
+        threading.Thread(target=answer_all, args=(served, self.answer), daemon=True).start()
         return Channel(LinuxLine(ours), None, "the child")
-
-    def _answer(self, frame: Frame, channel: Channel) -> Message | Iterator[Message]:
-        if frame.operation == WAIT:
-            self.may_go_on.wait(60)
-        elif frame.operation == STREAM:
-            return self._items()
-        elif frame.operation == RAISE:
-            raise ValueError(frame.meta.decode())
-        return Message(0, frame.meta, frame.body)
-
-    def _items(self) -> Iterator[Message]:
-        try:
-            for number in range(4):
-                yield Message(0, bytes([number]), b"")
-            raise LookupError("no more")
-        finally:
-            self.ended += 1
 
 
 @pytest.fixture
