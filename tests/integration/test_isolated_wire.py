@@ -252,7 +252,7 @@ def test_a_child_that_is_killed_fails_what_is_awaited_at_once(system: System) ->
             assert await code_of_awaited(started.call_async("echo", "x")) == "channel-lost"
 
         awaited(main())
-    assert holdings() == before
+    assert holdings() <= before
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
@@ -261,7 +261,7 @@ def test_what_a_child_takes_is_given_back(system: System) -> None:
     with child(system) as started:
         streams = [started.pool.stream(*packed(started), 60.0) for _ in range(8)]
         del streams
-    assert holdings() == before
+    assert holdings() <= before
     assert threads() == running
 
 
@@ -277,7 +277,7 @@ def test_a_child_killed_at_any_step_costs_its_calls_an_error_in_time(system: Sys
     before = holdings()
     if death == "start" and system is PORTABLE:  # it is not told from one that is slow
         assert code_of(lambda: start(system, death)) == "call-timeout"
-        assert holdings() == before
+        assert holdings() <= before
         return
     process, control = start(system, death)
     pool = Pool(control.open, PEER)
@@ -298,7 +298,7 @@ def test_a_child_killed_at_any_step_costs_its_calls_an_error_in_time(system: Sys
     control.close()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert holdings() == before
+    assert holdings() <= before
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)

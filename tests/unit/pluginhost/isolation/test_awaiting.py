@@ -338,7 +338,7 @@ def test_each_loop_has_channels_of_its_own_and_gives_them_back(child: Child, poo
         thread.join(60)
     assert not wrong
     assert child.channels == 6
-    until(lambda: child.closed == 6 and holdings() == before)
+    until(lambda: child.closed == 6 and holdings() <= before)
 
 
 def test_the_channels_of_a_loop_that_was_just_closed_go_when_the_next_begins(child: Child, pool: AsyncPool) -> None:
@@ -512,7 +512,7 @@ def with_a_peer(main: Callable[[AsyncPool, socket.socket], Coroutine[object, obj
     ours, theirs = socket.socketpair()
     with theirs:
         run(main(AsyncPool(lambda timeout: Ends(LinuxLine(ours), None), "the child", most=1), theirs))
-    assert holdings() == before
+    assert holdings() <= before
 
 
 def test_asyncio_is_imported_for_those_who_await_and_for_nobody_else() -> None:

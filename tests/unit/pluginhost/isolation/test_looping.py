@@ -42,7 +42,7 @@ def loop() -> Iterator[LoopThread]:
     yield loop
     loop.close(60.0)
     assert threads() == running
-    assert holdings() == before
+    assert holdings() <= before
     assert not loop._jobs
 
 
