@@ -262,7 +262,7 @@ def test_what_a_child_takes_is_given_back(system: System) -> None:
         streams = [started.pool.stream(*packed(started), 60.0) for _ in range(8)]
         del streams
     assert holdings() <= before
-    assert threads() == running
+    assert threads() <= running
 
 
 def packed(started: Child) -> tuple[int, object]:
