@@ -280,7 +280,7 @@ class Handle:
         plugin = generation.loaded.plugin
         with self._lock:
             if generation.is_plugin:
-                kind = stubs.stub_class(identity.own_contracts(plugin, [*contracts, pluginapi.Plugin]))
+                kind = _stub_class(plugin, contracts)
                 stub = self._stubs.get(kind)
                 if stub is None:  # whether it is true is for the plugin to say: its contract may have a `__len__`
                     stub = kind.make(self.name, self, generation.calls(kind))
@@ -395,9 +395,7 @@ def require_fit(generation: Generation, contracts: Iterable[type]) -> None:
         ConfigurationError: A contract of it does not do.
     """
     if generation.is_plugin:
-        generation.calls(
-            stubs.stub_class(identity.own_contracts(generation.loaded.plugin, [*contracts, pluginapi.Plugin]))
-        )
+        generation.calls(_stub_class(generation.loaded.plugin, contracts))
 
 
 def require_kept(generation: Generation, handle: Handle) -> None:
@@ -432,3 +430,8 @@ def require_own(loaded: Loaded, other: Handle) -> None:
                 candidate.distribution.info,
             )
         )
+
+
+def _stub_class(plugin: object, contracts: Iterable[type]) -> stubs.StubClass:
+    """Returns the class of the stub that has all that a plugin implements."""
+    return stubs.stub_class(identity.own_contracts(plugin, [*contracts, pluginapi.Plugin]))

@@ -400,12 +400,10 @@ class Runner:
         wanted, version = dependencies.wanted(row, contracts), identity.api_version(self._of.api)
         builtin = self._builtin(row.candidate)
         source = loading.Source(row.built_against, row.stamped, builtin.factory if builtin else None)
-        if row.candidate.program:
+        if row.candidate.program or entry.settings.isolation == "process":
             is_older = identity.is_older(source.built_against, version)
-            return self._program(handle, entry, [*wanted.values()], source, reached, is_older=is_older), []
-        if entry.settings.isolation == "process":
-            self._watch_end(row.candidate)
-            is_older = identity.is_older(source.built_against, version)
+            if row.candidate.program:
+                return self._program(handle, entry, [*wanted.values()], source, reached, is_older=is_older), []
             return self._isolated(handle, entry, [*wanted], contracts, source, reached, watched, is_older=is_older), []
         told = [] if builtin else self._probed(row, wanted)
         with loading.SERIAL:
@@ -438,8 +436,10 @@ class Runner:
         from pluginhost.isolation import loading as isolation  # most hosts do without
         from pluginhost.isolation.spawning import Nursery
 
-        if self._nursery is None:
-            self._nursery = Nursery()
+        self._watch_end(entry.row.candidate)
+        with self._lock:
+            if self._nursery is None:
+                self._nursery = Nursery()
         return isolation.load(
             entry.row.candidate, wanted, contracts, self._of.api, source, entry.settings, entry.path,
             is_older=is_older, nursery=self._nursery, dog=self._watchdog,

@@ -6,7 +6,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pluginhost.errors import ConfigurationError, Finding, GoPluginError, PluginLoadError, PluginTypeError
+from pluginhost.errors import Finding, GoPluginError, PluginLoadError, PluginTypeError
 from pluginhost.goplugin import programs, remote
 from pluginhost.goplugin.children import ProgramChild
 from pluginhost.goplugin.handshake import HandshakeConfig
@@ -115,9 +115,7 @@ class _Start:
         peer: str,
         log: Logger,
     ) -> None:
-        if api is None:
-            what = f"{candidate} is a program, and its group has no API whose contracts it could serve"
-            raise ConfigurationError(Finding("isolation-impossible", what, "name the API with `api`"))
+        assert api is not None, "a program in a group without an API is refused"  # by admission
         self.contracts = [
             each for each in contracts if not any(other is not each and issubclass(other, each) for other in contracts)
         ]
