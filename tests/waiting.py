@@ -28,6 +28,14 @@ async def until_async(holds: Callable[[], object], what: str = "", seconds: floa
         await asyncio.sleep(pause)
 
 
+def is_alive(pid: int | None) -> bool:
+    """Returns whether a process has not ended, be it that nobody has asked yet how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def stop(pid: int) -> None:
     """Stops a process, and waits until it is: its threads stop one after the other, and one that runs may answer."""
     os.kill(pid, signal.SIGSTOP)

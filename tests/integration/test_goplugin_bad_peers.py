@@ -26,7 +26,7 @@ from pluginhost.goplugin import AsyncGoPluginClient, HandshakeConfig, services
 from pluginhost.goplugin import client as client_module
 from pluginhost.goplugin.certificates import Certificate
 from pluginhost.goplugin.services import SHUTDOWN, Empty
-from waiting import until
+from waiting import is_alive, until
 
 SAYS_WHY = f"print({REASON!r}, file=sys.stderr, flush=True)"
 WAITS = f"{SAYS_WHY}\ntime.sleep(1000)"
@@ -262,14 +262,8 @@ def test_who_has_another_certificate_or_wants_one_is_refused(outcomes: Ran, case
 
 def test_what_a_program_started_ends_with_it(outcomes: Ran) -> None:
     message = str(outcomes.errors["leaves-a-grandchild"]).partition("\n")[0]
-    stat = Path(f"/proc/{int(message.partition('I started ')[2])}/stat")
-
-    def has_ended() -> bool:
-        with contextlib.suppress(OSError):
-            return stat.read_text().rpartition(")")[2].split()[0] == "Z"
-        return True
-
-    until(has_ended, "the end of the grandchild")
+    grandchild = int(message.partition("I started ")[2])
+    until(lambda: not is_alive(grandchild), "the end of the grandchild")
 
 
 async def calls(client: AsyncGoPluginClient) -> None:

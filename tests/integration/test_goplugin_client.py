@@ -26,7 +26,7 @@ from pluginhost.goplugin import AsyncGoPluginClient, GoPluginClient
 from pluginhost.goplugin import client as client_module
 from pluginhost.goplugin.certificates import Certificate
 from pluginhost.goplugin.channel import quiet_wire
-from waiting import until, until_async
+from waiting import is_alive, until, until_async
 
 if TYPE_CHECKING:
     from goplugin.peers import Peers
@@ -46,13 +46,6 @@ def folder() -> Iterator[Path]:
         patch.setattr(tempfile, "tempdir", name)
         yield Path(name)
         assert not os.listdir(name)
-
-
-def is_alive(pid: int | None) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 class Heard:

@@ -17,7 +17,7 @@ import pytest
 from pluginhost import ConfigurationError, PluginCallError, PluginHostError, PluginManager, handover
 from pluginhost.handover import Stated
 from pluginhost.isolation import system
-from waiting import until
+from waiting import is_alive, until
 
 from pluginapi import Transformer
 
@@ -67,13 +67,6 @@ def failed(call: Callable[[], object]) -> PluginCallError:
     with pytest.raises(PluginCallError) as raised:
         call()
     return raised.value
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 # -- what it is given

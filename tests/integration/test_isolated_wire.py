@@ -23,7 +23,7 @@ from pluginhost.isolation.failures import Failure
 from pluginhost.isolation.frames import FAILED, LIMIT, META_LIMIT, Message
 from pluginhost.isolation.pool import Control, Pool
 from pluginhost.isolation.system import LINUX, PORTABLE, Entrance, System, best, named
-from waiting import stop, until, until_async
+from waiting import is_alive, stop, until, until_async
 
 from pluginapi import Request, Response
 
@@ -329,13 +329,6 @@ def test_the_end_of_its_standard_input_ends_a_child() -> None:
         assert process.poll() is None
         process.stdin.close()
         assert process.wait(60) == 1
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)

@@ -14,7 +14,7 @@ import pytest
 from forge import GREETER, Forge, obey_signals
 from pluginhost import PluginImportError, PluginManager, PluginProbeError
 from pluginhost.throwaway import MEMORY
-from waiting import until
+from waiting import is_alive, until
 
 from pluginapi import Greeter
 
@@ -76,13 +76,6 @@ class Host:
 @pytest.fixture
 def host(forge: Forge, tmp_path: Path) -> Host:
     return Host(forge, tmp_path)
-
-
-def is_alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_good_plugin_pays_once(forge: Forge, host: Host) -> None:

@@ -27,7 +27,7 @@ from pluginhost import (
 )
 from pluginhost.goplugin import programs
 from pluginhost.isolation import children, restarts, system
-from waiting import stop, until
+from waiting import is_alive, stop, until
 
 from pluginapi import Greeter, PluginError
 
@@ -163,13 +163,6 @@ def code_of(call: Callable[[], object]) -> str:
     with pytest.raises(PluginHostError) as raised:
         call()
     return raised.value.finding.code
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from forge import Forge, obey_signals
-from waiting import until
+from waiting import is_alive, until
 from zoo.children import API, CASES, TRICKS, Case
 from zoo.children_driver import SECRET, STATUS
 from zoo.test_zoo import LIMIT, check_finding
@@ -269,10 +269,3 @@ def test_what_was_upgraded_meanwhile_is_no_child_of_this_host(
     assert known in said["said"]
     assert said["good"] == ["good Ada"] * 2
     assert not said["left"]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

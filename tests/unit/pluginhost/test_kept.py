@@ -16,6 +16,7 @@ import pytest
 from handmade import PLUGIN, Handmade
 from pluginhost import PluginRefused, discovery, intact, kept, store
 from racing import at_once
+from spoiling import a_file, open_to_others, read_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,22 +221,7 @@ def test_what_is_too_large_or_an_archive_is_not_kept(
     assert keep(candidate)
 
 
-def _a_file(cache: Path) -> None:
-    cache.write_text("")
-
-
-def _open_to_others(cache: Path) -> None:
-    (cache / "pluginhost" / "wheels").mkdir(parents=True)
-    (cache / "pluginhost" / "wheels").chmod(0o777)
-
-
-def _read_only(cache: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("nothing is read-only for root")
-    cache.mkdir(mode=0o500)
-
-
-@pytest.mark.parametrize("spoil", [_a_file, _open_to_others, _read_only])
+@pytest.mark.parametrize("spoil", [a_file, open_to_others, read_only])
 def test_without_a_store_nothing_is_kept(site: Path, tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     spoil(tmp_path / "cache")
     assert keep(install(wheel(), site)) is None
@@ -360,7 +346,7 @@ def test_of_an_editable_no_part_is_kept(
     assert os.listdir(folder) == []
 
 
-def test_a_link_within_the_project_is_copied_as_a_file(site: Path, tmp_path: Path) -> None:
+def test_a_link_within_the_project_is_copied_asa_file(site: Path, tmp_path: Path) -> None:
     there = project(tmp_path / "project", **{"common.txt": "common"})
     there.joinpath("zoo_bad/link.txt").symlink_to("../common.txt")
     link = copied(editable(site, there)) / "zoo_bad/link.txt"

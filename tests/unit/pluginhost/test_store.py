@@ -19,6 +19,7 @@ from handmade import PLUGIN, Handmade
 from pluginhost import PluginRefused, index, store, wheels
 from pluginhost.survey import Candidate, Distribution, Survey
 from racing import at_once
+from spoiling import a_file, open_to_others, read_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,28 +157,13 @@ def test_what_is_damaged_is_made_anew(damage: str, tmp_path: Path, folder: Path)
     assert os.listdir(folder) == [entry.name]
 
 
-def _a_file(cache: Path) -> None:
-    cache.write_text("")
-
-
 def _a_link(cache: Path) -> None:
     (cache.parent / "elsewhere").mkdir()
     (cache / "pluginhost").mkdir(parents=True)
     (cache / "pluginhost" / "wheels").symlink_to(cache.parent / "elsewhere")
 
 
-def _open_to_others(cache: Path) -> None:
-    (cache / "pluginhost" / "wheels").mkdir(parents=True)
-    (cache / "pluginhost" / "wheels").chmod(0o777)
-
-
-def _read_only(cache: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("nothing is read-only for root")
-    cache.mkdir(mode=0o500)
-
-
-@pytest.mark.parametrize("spoil", [_a_file, _a_link, _open_to_others, _read_only])
+@pytest.mark.parametrize("spoil", [a_file, _a_link, open_to_others, read_only])
 def test_a_store_that_is_not_to_be_written_is_told(spoil: Callable[[Path], None], tmp_path: Path) -> None:
     spoil(tmp_path / "cache")
     path = Handmade().write(tmp_path)
