@@ -105,7 +105,11 @@ class Channel(grpclib.client.Channel):
     async def _create_connection(self) -> H2Protocol:
         if self._over:
             raise ConnectionError(self._over)
-        return await super()._create_connection()
+        made = await super()._create_connection()
+        if self._over:  # meanwhile: nobody else would close it
+            made.processor.close()
+            raise ConnectionError(self._over)
+        return made
 
     def _protocol_factory(self) -> H2Protocol:
         return _Protocol(self._lose, grpclib.client.Handler(), self._config, self._h2_config)

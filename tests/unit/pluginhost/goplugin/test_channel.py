@@ -199,3 +199,24 @@ def test_what_is_not_grpc_breaks_the_call_and_nothing_else(path: Path) -> None:
             channel.end("")
 
     asyncio.run(run())
+
+
+def test_a_connection_that_comes_after_the_end_is_closed(path: Path) -> None:
+    async def run() -> None:
+        gone = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            gone.set()
+            writer.close()
+
+        async with await asyncio.start_unix_server(serve, path):
+            channel = Channel(Line(0, "unix", str(path)), None)
+            connecting = asyncio.create_task(channel.__connect__())
+            await asyncio.sleep(0)  # it has begun
+            channel.end("it is over")
+            with pytest.raises(ConnectionError, match="it is over"):
+                await connecting
+            await asyncio.wait_for(gone.wait(), 60)
+
+    asyncio.run(run())
