@@ -380,15 +380,15 @@ def test_hosts_that_do_wrong_leave_a_plugin_to_serve_others(secure: bool) -> Non
 
     async def leave(plugin: Started, method: services.Method, *sent: Any) -> None:
         channel = plugin.channel()
-        async with method.open(channel) as stream:
-            for each in sent:
-                await stream.send_message(each)
-            await asyncio.sleep(0)
-            assert channel._protocol
-            channel._protocol.connection._transport.abort()
-            with contextlib.suppress(Exception):
-                await stream.recv_message()
-        channel.close()
+        with contextlib.closing(channel):  # also where the call fails before it is left
+            async with method.open(channel) as stream:
+                for each in sent:
+                    await stream.send_message(each)
+                await asyncio.sleep(0)
+                assert channel._protocol
+                channel._protocol.connection._transport.abort()
+                with contextlib.suppress(Exception):
+                    await stream.recv_message()
 
     async def host(plugin: Started) -> None:
         for method, sent in (
