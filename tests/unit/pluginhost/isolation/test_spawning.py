@@ -40,3 +40,25 @@ def test_one_of_which_its_birth_could_not_be_told_is_ended() -> None:
     with pytest.raises(PermissionError, match="no limits"):
         nursery.run(NOTHING, dict(os.environ)).result(SECONDS)
     nursery.close()
+
+
+class Closing:
+    """A lock of a nursery's, which closes the nursery as soon as it is given back."""
+
+    def __init__(self, nursery: Nursery) -> None:
+        self._nursery, self._lock = nursery, threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        self._lock.release()
+        self._nursery._lock = self._lock
+        self._nursery.close()
+
+
+def test_what_comes_as_it_is_closed_is_started() -> None:
+    """Who starts it would wait for ever."""
+    nursery = Nursery()
+    nursery._lock = Closing(nursery)  # type: ignore[assignment]
+    nursery.run(NOTHING, dict(os.environ)).result(SECONDS).communicate()
