@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pluginhost
 import pytest
 from forge import Command, Forge
 from goplugin.build import CACHE, build, missing
 from goplugin.peers import Peers
+from hypothesis import HealthCheck
 
 import pluginapi
 
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 # Tests see what users install, never the source tree.
 for package in (pluginhost, pluginapi):
     assert "site-packages" in str(package.__file__), f"{package.__name__} comes from {package.__file__}"
+
+# What an example takes says more of the machine than of what is tested. All else stays as Hypothesis has it here.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[*hypothesis.settings().suppress_health_check, HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -245,9 +245,7 @@ def listing(arrange: Any) -> Any:
     return mock.patch.object(os, "listdir", lambda *args: arrange(real(*args)))
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(entries=st.lists(entry(), min_size=1, max_size=3), seed=st.integers(0, 1000))
 def test_candidates_equal_those_of_importlib_metadata(tmp_path: Path, entries: list[Entry], seed: int) -> None:
     """The same plugins of the same distributions; and our order is the same however a folder lists its children."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @given(wrong())
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, database=None)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 def test_a_wrong_configuration_is_an_error_with_its_path_and_no_traceback(
     command: Command, tmp_path: Path, case: Wrong
 ) -> None:

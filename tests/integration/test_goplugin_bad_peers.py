@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from goplugin import bad_plugin, peer_plugin
 from goplugin.bad_plugin import REASON
-from goplugin.ends import SECONDS, Started
+from goplugin.ends import SECONDS, Started, close
 from goplugin.peer_plugin import CHAT, COUNT, HANDSHAKE, MEASURE, MESSAGES, SLEEP
 from pluginhost.errors import GoPluginError
 from pluginhost.goplugin import AsyncGoPluginClient, HandshakeConfig, services
@@ -380,7 +380,7 @@ def test_hosts_that_do_wrong_leave_a_plugin_to_serve_others(secure: bool) -> Non
 
     async def leave(plugin: Started, method: services.Method, *sent: Any) -> None:
         channel = plugin.channel()
-        with contextlib.closing(channel):  # also where the call fails before it is left
+        try:
             async with method.open(channel) as stream:
                 for each in sent:
                     await stream.send_message(each)
@@ -389,6 +389,8 @@ def test_hosts_that_do_wrong_leave_a_plugin_to_serve_others(secure: bool) -> Non
                 channel._protocol.connection._transport.abort()
                 with contextlib.suppress(Exception):
                     await stream.recv_message()
+        finally:
+            await close(channel)  # also where the call fails before it is left
 
     async def host(plugin: Started) -> None:
         for method, sent in (
@@ -405,7 +407,7 @@ def test_hosts_that_do_wrong_leave_a_plugin_to_serve_others(secure: bool) -> Non
             sock.close()
         await asyncio.to_thread(until, lambda: len(list(descriptors.iterdir())) <= before + 6)
         await SHUTDOWN.call(channel, Empty(), SECONDS)
-        channel.close()
+        await close(channel)
 
     with Started(secure=secure) as plugin, contextlib.ExitStack() as undo:
         descriptors = Path(f"/proc/{plugin.process.pid}/fd")

@@ -113,7 +113,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=150, stateful_step_count=30, deadline=None, database=None)
+TestMachine.settings = settings(max_examples=150, stateful_step_count=30, database=None)
 
 
 class Moody(Greeter):

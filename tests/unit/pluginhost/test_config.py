@@ -291,7 +291,7 @@ def test_the_users_own_file_is_where_platformdirs_has_it(folder: Path, monkeypat
 
 
 @given(wrong())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_wrong_configuration_is_told_with_the_path_of_the_fault(tmp_path: Path, case: Wrong) -> None:
     file = tmp_path / "pluginhost.toml"
     file.write_text(tomlkit.dumps(case.values), encoding="utf-8")
@@ -305,7 +305,7 @@ def test_a_wrong_configuration_is_told_with_the_path_of_the_fault(tmp_path: Path
 
 
 @given(RIGHT)
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_right_configuration_is_taken(tmp_path: Path, values: dict[str, Any]) -> None:
     file = tmp_path / "pluginhost.toml"
     file.write_text(tomlkit.dumps(values), encoding="utf-8")

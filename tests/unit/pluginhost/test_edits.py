@@ -106,7 +106,7 @@ def document(draw: st.DrawFn) -> str:
 
 
 @given(document(), NAMES, st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_document_differs_in_the_one_value_alone(text: str, name: str, value: bool) -> None:
     keys = ("plugins", name, "enabled")
     before: dict[str, Any] = tomllib.loads(text)

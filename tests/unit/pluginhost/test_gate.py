@@ -320,7 +320,7 @@ class Holding(RuleBasedStateMachine):
 
 
 def test_no_call_is_lost_however_a_plugin_is_held_resumed_and_replaced() -> None:
-    run_state_machine_as_test(Holding, settings=settings(max_examples=30, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(Holding, settings=settings(max_examples=30, stateful_step_count=20))
 
 
 def test_threads_that_call_all_the_time_are_answered_by_whoever_serves() -> None:

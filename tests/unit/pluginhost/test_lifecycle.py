@@ -290,7 +290,7 @@ def test_lives_go_as_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Watchdog, "_start", lambda watchdog: None)
     monkeypatch.setattr(generations, "threading", SimpleNamespace(Thread=Inline, Event=threading.Event, enumerate=list))
 
-    @settings(max_examples=LIVES, deadline=None, database=None)
+    @settings(max_examples=LIVES, database=None)
     @given(st.tuples(*[st.sampled_from(DRAWN)] * 6))
     def live(steps: tuple[tuple[str, tuple[Any, ...]], ...]) -> None:
         life = Life()

@@ -805,7 +805,7 @@ def outcome(call: Callable[..., object], args: list[int], named: dict[str, int])
         return "refused"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(calls())
 def test_any_signature_forwards_what_a_direct_call_gets(
     call: tuple[str, list[tuple[list[int], dict[str, int]]]],

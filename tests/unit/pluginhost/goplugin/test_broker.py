@@ -211,7 +211,7 @@ def test_who_dials_when_the_connection_ends_is_told_at_once(folder: Path) -> Non
     asyncio.run(test())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.sampled_from(["serve", "dial"]), st.booleans()), max_size=12))
 def test_whatever_the_order_who_was_told_a_number_reaches_what_goes_by_it(orders: list[tuple[str, bool]]) -> None:
     import tempfile

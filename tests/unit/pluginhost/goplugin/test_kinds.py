@@ -190,7 +190,7 @@ EVERYTHING = file_of(contract_of(*(kind for kind, _ in TYPES)))
 
 @pytest.mark.parametrize("number", range(len(TYPES)), ids=lambda number: str(TYPES[number][0])[:40])
 def test_a_value_of_every_type_arrives_as_it_was(number: int) -> None:
-    @settings(max_examples=20, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=20, database=None)
     @given(TYPES[number][1])
     def each(value: object) -> None:
         arrives(EVERYTHING, f"echo{number}", value)
@@ -237,7 +237,7 @@ composed = st.recursive(
 )
 
 
-@settings(max_examples=60, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.lists(composed, min_size=1, max_size=3))
 def test_values_of_generated_contracts_arrive_as_they_were(data: st.DataObject, kinds: list[tuple[Any, Any]]) -> None:
     file = file_of(contract_of(*(kind for kind, _ in kinds)))

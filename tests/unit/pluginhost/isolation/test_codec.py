@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ids import named
 from pluginhost.errors import ConfigurationError, PluginCallError
@@ -168,7 +168,7 @@ def crossed(values: Values, value: object) -> Any:
 def test_a_value_of_every_type_arrives_as_it_was(kind: Any, strategy: st.SearchStrategy[Any]) -> None:
     values = Values(kind, "reply-wrong")
 
-    @settings(max_examples=25, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=25, database=None)
     @given(strategy)
     def arrives(value: object) -> None:
         back = crossed(values, value)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pluginhost import errors
 from pluginhost.errors import Finding, PluginCallError, PluginHostError, PluginsFailed
@@ -94,7 +94,6 @@ def test_whatever_is_raised_crosses(make: Callable[[], BaseException]) -> None:
     assert failure.traceback
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters())))
 def test_whatever_an_exception_is_made_of_crosses(arguments: list[object]) -> None:
     crossed(ValueError(*arguments))

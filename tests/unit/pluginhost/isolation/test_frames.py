@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pluginhost.catalogue import CODES
 from pluginhost.errors import PluginCallError
@@ -31,7 +31,6 @@ GROWTH = 64 << 20
 numbers = st.integers(0, 0xFFFF)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(numbers, st.integers(0, 2**32 - 1), st.integers(0, 15), st.binary(max_size=200), st.binary(max_size=200))
 def test_a_frame_arrives_as_it_was(operation: int, sequence: int, flags: int, meta: bytes, body: bytes) -> None:
     data = frames.encode(operation, sequence, flags, meta, body)
@@ -41,7 +40,6 @@ def test_a_frame_arrives_as_it_was(operation: int, sequence: int, flags: int, me
     assert (frame.meta, frame.body) == (meta, body)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_a_part_of_a_frame_says_how_much_is_missing_or_less(meta: bytes, body: bytes) -> None:
     data = frames.encode(CALLS, 1, 0, meta, body)
