@@ -237,6 +237,9 @@ class Pool:
                         break
                     if not self._changed.wait(None if until is None else until - time.monotonic()):
                         raise crowded(self._peer, self._most, timeout)
+            except BaseException:
+                self._changed.notify()  # who was woken as its time was over leaves what came to the next
+                raise
             finally:
                 self._waiting -= 1
         try:

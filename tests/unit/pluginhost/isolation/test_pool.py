@@ -117,6 +117,38 @@ def test_whoever_waits_in_vain_is_told_when_its_time_is_over(child: Child, pool:
     assert results == ["the child: all 3 channels were in use for 0.02 s", b"x", b"x", b"x"]
 
 
+class TooLate(threading.Condition):
+    """Of whose waiters the first finds its time over in the moment in which it is woken."""
+
+    has_been = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        is_first, self.has_been = not self.has_been, True
+        return super().wait(timeout) and not is_first
+
+
+def test_a_channel_that_comes_as_the_time_of_one_is_over_is_the_nexts(child: Child, pool: Pool) -> None:
+    pool._changed = TooLate()
+
+    def too_late() -> object:
+        until(lambda: child.channels == 3)
+        return refusal(lambda: pool.call(ECHO, said("x"), 60.0)).finding.code
+
+    def next_one() -> object:
+        until(lambda: pool._waiting == 1)
+        reply = pool.call(ECHO, said("y")).meta
+        child.may_go_on.set()
+        return reply
+
+    def let_one_go() -> None:
+        until(lambda: pool._waiting == 2)
+        stream.close()
+
+    stream = pool.stream(STREAM, EMPTY, 60.0)
+    held = [lambda: pool.call(WAIT, said("x"), 60.0)] * 2
+    assert side_by_side(too_late, next_one, let_one_go, *held)[:2] == ["call-timeout", b"y"]
+
+
 def test_a_late_reply_is_not_taken_for_the_next(child: Child, pool: Pool) -> None:
     for number in range(5):
         assert refusal(lambda: pool.call(WAIT, said("late"), 0.005)).finding.code == "call-timeout"
