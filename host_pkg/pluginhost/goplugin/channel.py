@@ -50,7 +50,7 @@ class Channel(grpclib.client.Channel):
             limit: Bytes of the largest message that is taken; `None` for any.
         """
         quiet_wire()
-        config = Configuration(ssl_target_name_override=NAME)
+        config = Configuration(ssl_target_name_override=NAME, http2_connection_window_size=WINDOW)
         codecs: Any = {"codec": _Proto(), "status_details_codec": ProtoStatusDetailsCodec()}
         if line.network == "unix":
             super().__init__(path=line.address, ssl=tls, config=config, **codecs)
@@ -363,6 +363,9 @@ class _Protocol(H2Protocol):
             self._end(event)
 
 
+WINDOW: Final = (1 << 31) - 1
+"""Bytes that may come over a connection and not be read: the most that there can be. A stream has a window of its own,
+of 4 MiB. Were this one no larger, a stream that nobody reads would hold up every other call (RFC 9113, 5.2.2)."""
 _TURN: Final = 64
 """After how many messages others have a turn."""
 _BYTES: Final = _Bytes()

@@ -13,12 +13,13 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import grpclib.server
+from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import H2Protocol
 
 from pluginhost.errors import wrong
-from pluginhost.goplugin.channel import tame
+from pluginhost.goplugin.channel import WINDOW, tame
 
 if TYPE_CHECKING:
     import ssl
@@ -144,7 +145,7 @@ class Server(grpclib.server.Server):
             services: What it serves.
             tls: Who may connect; everybody who can when `None`.
         """
-        super().__init__(services)
+        super().__init__(services, config=Configuration(http2_connection_window_size=WINDOW))
         self._mapping = _Methods(self._mapping)
         self._listener = listener
         self._tls = tls

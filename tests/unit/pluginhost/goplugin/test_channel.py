@@ -17,6 +17,7 @@ from h2.errors import ErrorCodes
 from pluginhost.goplugin import channel as channels
 from pluginhost.goplugin.channel import Aborted, Channel
 from pluginhost.goplugin.handshake import Line
+from waiting import until_async
 
 UNARY, STREAM = Cardinality.UNARY_UNARY, Cardinality.STREAM_STREAM
 
@@ -34,6 +35,9 @@ class Echo:
         async for message in stream:
             if message == b"fail":
                 raise GRPCError(Status.NOT_FOUND, "it failed")
+            if message == b"flood":
+                while True:
+                    await stream.send_message(bytes(1 << 20))
             if message == b"hang":
                 await asyncio.Event().wait()
             await stream.send_message(message * 2)
@@ -155,6 +159,19 @@ def test_a_message_beyond_the_limit_is_refused_and_the_next_is_taken(path: Path)
 def test_a_large_message_crosses(path: Path) -> None:
     async def act(channel: Channel) -> None:
         assert len(await channels.call(channel, "/echo.Echo/One", bytes(5_000_000), None, None)) == 10_000_000
+
+    with_channel(path, act)
+
+
+def test_a_stream_that_nobody_reads_holds_up_no_other_call(path: Path) -> None:
+    async def act(channel: Channel) -> None:
+        async with channel.request("/echo.Echo/Many", STREAM, bytes, bytes) as stream:
+            await stream.send_message(b"flood", end=True)
+            await stream.recv_message()
+            connection = channel._protocol.connection  # type: ignore[union-attr]
+            await until_async(lambda: connection.data_received >= 4 << 20, "its window is full")
+            assert await channels.call(channel, "/echo.Echo/One", bytes(99_999), 60, None) == bytes(199_998)
+            await stream.cancel()
 
     with_channel(path, act)
 

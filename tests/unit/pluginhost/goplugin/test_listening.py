@@ -7,12 +7,18 @@ import socket
 import stat
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from goplugin.ends import channel_to
+from goplugin.ends import channel_to, close
+from grpclib.const import Cardinality, Handler
 from pluginhost.errors import ConfigurationError
 from pluginhost.goplugin import listening, services
 from waiting import until_async
+
+if TYPE_CHECKING:
+    from grpclib.server import Stream
+    from pluginhost.goplugin.channel import Channel
 
 
 @pytest.fixture
@@ -86,6 +92,39 @@ def test_a_server_that_closes_ends_its_connections_too() -> None:
         with pytest.raises(OSError, match=r"refused|Connect call failed"):
             await services.is_serving(channel)
         channel.close()
+
+    asyncio.run(test())
+
+
+def test_requests_that_nobody_reads_hold_up_no_other_call() -> None:
+    class Unread:
+        received = 0
+
+        async def __call__(self, stream: Stream[Any, Any]) -> None:
+            while True:
+                self.received = stream._stream.connection.data_received
+                await asyncio.sleep(0.001)
+
+        def __mapping__(self) -> dict[str, Handler]:
+            return {"/unread.Unread/Ask": Handler(self, Cardinality.STREAM_UNARY, bytes, bytes)}
+
+    async def send(channel: Channel) -> None:
+        async with channel.request("/unread.Unread/Ask", Cardinality.STREAM_UNARY, bytes, bytes) as stream:
+            while True:
+                await stream.send_message(bytes(1 << 20))
+
+    async def test() -> None:
+        unread = Unread()
+        server = listening.Server(listening.listen_on_port(0, 0), [services.health(), unread], None)
+        await server.begin()
+        channel = channel_to("tcp", server._listener.address)
+        sending = asyncio.create_task(send(channel))
+        await until_async(lambda: unread.received >= 4 << 20, "its window is full")
+        assert await services.is_serving(channel, 60)
+        sending.cancel()
+        await asyncio.wait([sending])
+        await close(channel)
+        server.close()
 
     asyncio.run(test())
 
