@@ -73,6 +73,14 @@ def peers(go: None) -> Peers:
     return Peers(build())
 
 
+@pytest.fixture(scope="module")
+def patience() -> Iterator[None]:
+    """Go-plugin programs have half a minute to end by themselves: the usual 2 s are few on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pluginhost.goplugin.client.END_SECONDS", 30.0)
+        yield
+
+
 @pytest.fixture
 def command(forge: Forge, tmp_path: Path) -> Command:
     """The command, with the forge's folder on its path."""

@@ -58,6 +58,7 @@ def test_a_host_in_go_is_told_why_a_plugin_does_not_start(example: Path) -> None
     assert "[DEBUG] pluginhost: error: [plugin-unknown]" in done.stderr
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_program_in_go_is_called_by_the_contract(example: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pluginhost")
     program = example / "gopher" / "pluginhost_gopher" / "greeter"

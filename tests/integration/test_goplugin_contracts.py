@@ -177,6 +177,7 @@ New = Loud
 """
 
 
+@pytest.mark.usefixtures("patience")
 def test_what_a_plugin_prints_while_it_starts_is_no_handshake_and_it_is_shut_down_once(
     forge: Forge, tmp_path: Path, config: str
 ) -> None:
@@ -201,7 +202,7 @@ def adapted_env() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def away() -> Iterator[GoPluginClient]:
+def away(patience: None) -> Iterator[GoPluginClient]:
     with GoPluginClient(ADAPTED, adapted.HANDSHAKE, env=adapted_env()) as client:
         yield client
     assert client.exit_code == 0  # though a call hangs in it
