@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent
 WHEELHOUSE = ROOT / "wheelhouse"
 PLUGINS = sorted(folder.parent for folder in ROOT.glob("plugins/*/pyproject.toml"))
 REFUSED = ROOT / "examples" / "refused"
+LONG = ("--override-ini", "faulthandler_timeout=0")  # one test may be at work for longer than others may hang
 GO_PLUGIN = Path("/usr/share/gocode/src/github.com/hashicorp/go-plugin")  # where Debian has it
 
 
@@ -217,7 +218,7 @@ def fuzz(session: nox.Session) -> None:
     env |= {"PLUGINHOST_WHEELS": "10000", "PLUGINHOST_FRAMES": "1000000", "PLUGINHOST_LIVES": "10000"}
     files = [f"tests/zoo/test_{what}mutations.py" for what in ("", "wheel_", "frame_")]
     files += ["tests/unit/pluginhost/test_lifecycle.py"]
-    session.run("python", "-m", "pytest", "-q", *files, *session.posargs, env=env)
+    session.run("python", "-m", "pytest", "-q", *LONG, *files, *session.posargs, env=env)
 
 
 @nox.session(requires=["build"])
@@ -231,4 +232,4 @@ def soak(session: nox.Session) -> None:
     env = {"PLUGINHOST_WHEELHOUSE": str(WHEELHOUSE), "PLUGINHOST_CHAOS_SECONDS": "60"}
     env["PLUGINHOST_RELOADS"] = "10000/1000"
     files = [f"tests/integration/test_{what}.py" for what in ("isolated_chaos", "reload_soak")]
-    session.run("python", "-m", "pytest", "-q", "-s", *files, *session.posargs, env=env)
+    session.run("python", "-m", "pytest", "-q", "-s", *LONG, *files, *session.posargs, env=env)
