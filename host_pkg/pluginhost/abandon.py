@@ -11,6 +11,7 @@ from collections import deque
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from pluginhost import forks
 from pluginhost.watched import HostThread
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Worker(HostThread):
 class Workers:
     """The threads on which one plugin is called. One that returns in time is kept for the next call."""
 
-    __slots__ = ("_idle", "_is_closed", "_lock", "_name", "given_up")
+    __slots__ = ("__weakref__", "_idle", "_is_closed", "_lock", "_name", "given_up")
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -69,6 +70,7 @@ class Workers:
         self._idle: deque[queue.SimpleQueue[_Job | None]] = deque()
         self._is_closed = False
         self.given_up = 0
+        forks.tell(self)
 
     def hold(self, function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
         """Returns a function that calls another on a thread of its own, and waits for so long.
@@ -106,6 +108,10 @@ class Workers:
             for inbox in self._idle:
                 inbox.put(None)
             self._idle.clear()
+
+    def forked(self) -> None:
+        """Forgets the threads, of which this copy of their process has none."""
+        self._lock, self._idle, self.given_up = threading.Lock(), deque(), 0
 
     def _hand_over(self, job: _Job) -> None:
         with self._lock:

@@ -99,7 +99,11 @@ class Breaker:
             self._trial += 1
             trial = self._trial
             self.state = "half-open"
-        self._tell("half-open", self.reason)
+        try:
+            self._tell("half-open", self.reason)
+        except BaseException:  # Ctrl-C: there will be no outcome
+            self.release(trial)
+            raise
         return trial
 
     def settle(self, trial: int, failure: str = "") -> None:

@@ -8,6 +8,8 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from pluginhost import forks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,13 +20,14 @@ class Limit:
     A call that comes back to its plugin on the way of another one is part of that one: it would wait for itself.
     """
 
-    __slots__ = ("_free", "_is_inside", "_lock", "_waiting")
+    __slots__ = ("__weakref__", "_calls", "_free", "_is_inside", "_lock", "_waiting")
 
     def __init__(self, calls: int) -> None:
-        self._free = calls
+        self._calls = self._free = calls
         self._lock = threading.Lock()
         self._waiting: deque[Future[None]] = deque()
         self._is_inside = contextvars.ContextVar("is_inside", default=False)
+        forks.tell(self)
 
     def hold(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a function that waits for its turn."""
@@ -75,6 +78,11 @@ class Limit:
                 self._leave()
 
         return call
+
+    def forked(self) -> None:
+        """Gives back the places of other threads' calls, which are not in this copy of their process."""
+        self._lock, self._free = threading.Lock(), self._calls - self._is_inside.get()
+        self._waiting.clear()
 
     def _take(self) -> Future[None] | None:
         """Takes a place if one is free, else returns what will be done when the caller has one."""

@@ -647,6 +647,8 @@ class PluginManager:
             from pluginhost import control  # most hosts do without
 
             self._control = control.serve(self)
+            if self._is_closed:  # meanwhile
+                self._control.close()
 
     def entry(self, name: str) -> "Entry":
         """Returns what goes by a name.

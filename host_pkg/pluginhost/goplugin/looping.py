@@ -47,12 +47,18 @@ class LoopThread:
 
         Raises:
             CancelledError: The loop is closed.
+            OSError: There are no more threads or descriptors.
         """
         with self._lock:  # what comes before the end is seen by what ends it, so that nobody waits for ever
             if self.is_closed:
                 coroutine.close()
                 raise CancelledError("the event loop is closed")
-            return asyncio.run_coroutine_threadsafe(coroutine, self._running())
+            try:
+                loop = self._running()
+            except BaseException:
+                coroutine.close()
+                raise
+            return asyncio.run_coroutine_threadsafe(coroutine, loop)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Returns what a coroutine returns; raises what it raises.
@@ -80,18 +86,20 @@ class LoopThread:
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            made = threading.Event()
-            self._thread = HostThread(target=self._serve, args=(made,), name="pluginhost: go-plugin", daemon=True)
-            self._thread.start()
-            made.wait()
-        assert self._loop is not None
+            loop = asyncio.new_event_loop()
+            thread = HostThread(target=_serve, args=(loop,), name="pluginhost: go-plugin", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as exc:
+                loop.close()
+                raise OSError(f"no event loop can run: {exc}") from exc
+            self._loop, self._thread = loop, thread
         return self._loop
 
-    def _serve(self, made: threading.Event) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = loop = runner.get_loop()
-            made.set()
-            loop.run_forever()
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:  # at its end it cancels what still runs
+        runner.get_loop().run_forever()
 
 
 def result(future: Future[T]) -> T:

@@ -233,8 +233,10 @@ class _Channels:
             else:
                 opened.set_result(got)
 
-        try:
-            self._loop.run_in_executor(None, open)
+        from pluginhost.watched import HostThread  # a child, which has a pool too, does without, unless it awaits
+
+        try:  # not in the loop's executor: all its threads may wait for what is awaited here
+            HostThread(target=open, name="pluginhost: opens a channel", daemon=True).start()
         except RuntimeError as exc:  # no more threads
             raise unopened(self._pool.peer, exc) from exc
         ends = await self._within(timeout, opened, lambda: busy(self._pool.peer, timeout), _close_unused)

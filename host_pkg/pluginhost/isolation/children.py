@@ -229,10 +229,12 @@ class Pulse:
     def __init__(self, child: Mortal, channel: Way, flag: Callable[[float], None]) -> None:
         self._child, self._channel, self._flag = child, channel, flag
         self._asked: float | None = None
-        self._is_flagged = False
+        self._is_flagged = self._is_left = False
 
     def look(self, now: float) -> float:
         """Asks, or sees whether an answer has come, and returns when to look again."""
+        if self._is_left:
+            return float("inf")
         if self._child.ended.is_set():
             self._channel.close()
             return float("inf")
@@ -266,7 +268,7 @@ class Pulse:
 
     def forked(self) -> None:
         """Asks no more: the child is the other process's."""
-        self._asked = None
+        self._is_left = True
 
 
 def _stream(stream: Any) -> Any:

@@ -87,15 +87,22 @@ class Nursery:
             environment: All of its environment.
             inherited: The descriptors that it has beside the standard three, which are pipes.
             folder: Its working folder; this process's when `None`.
+
+        Raises:
+            OSError: There are no more threads.
         """
         made: Future[subprocess.Popen[bytes]] = Future()
         with self._lock:  # also for the order: behind the one to end, nobody would take it
             if self._thread is None or self._process != os.getpid():  # a copy of this process has no threads of it
                 self._orders, self._process = queue.SimpleQueue(), os.getpid()
-                self._thread = HostThread(
+                thread = HostThread(
                     target=_run, args=(self._orders, self._born), name="pluginhost: starts children", daemon=True
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as exc:
+                    raise OSError(f"nothing can be started: {exc}") from exc
+                self._thread = thread
             self._orders.put((command, environment, inherited, folder, made))
         return made
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pluginhost import forks
@@ -209,6 +210,7 @@ class Supervisor(Generic[C]):
         self._late = 0  # calls that took too long, one after the other
         self._children: set[C] = set()  # all that live: what serves, what stands by, what is being made
         self._undo: dict[C, contextlib.ExitStack] = {}
+        self._mender = 0  # the thread that starts the next child
         self._left: tuple[object, ...] = ()
         forks.tell(self)
 
@@ -393,10 +395,12 @@ class Supervisor(Generic[C]):
 
     def _bury(self, child: C) -> None:
         """Starts another child in place of one that has ended; called on a thread that has nothing else to do."""
+        self._let_go(child)  # it may have ended before anybody was to be told
         if self._child is child:
             return  # it ended while the plugin was being stopped
         self._tidy(child)
         reason = child.reason
+        self._mender = threading.get_ident()
         while not self._is_over and self._is_counted(reason):
             try:
                 fresh = self._next()
@@ -407,7 +411,7 @@ class Supervisor(Generic[C]):
             if self._is_over:
                 self._end(fresh)
                 return
-            self._of.emit("plugin.restarted", {"pid": fresh.pid, "reason": reason})
+            _told(self._of.emit, "plugin.restarted", {"pid": fresh.pid, "reason": reason})
             self._stand_by()
             return
 
@@ -415,7 +419,7 @@ class Supervisor(Generic[C]):
         """Counts a death, and returns whether another child is to be started: now, the pause being over."""
         of, path = self._of, self._candidate.distribution.info
         deaths = self._deaths.add(time.monotonic())
-        of.emit("plugin.died", {"reason": reason, "deaths": deaths})
+        _told(of.emit, "plugin.died", {"reason": reason, "deaths": deaths})
         pause = restarts.pause(deaths)
         if pause is None:
             often = f"{deaths} times within {restarts.WINDOW_SECONDS:.0f} s"
@@ -428,7 +432,7 @@ class Supervisor(Generic[C]):
             return False
         when = f"in {pause:.1f} s" if pause else "at once"
         what = f"{of.about.text}: {reason}; it is started again {when}"
-        of.tell(Finding("child-died", what, "nothing, unless it goes on like this", path))
+        _told(of.tell, Finding("child-died", what, "nothing, unless it goes on like this", path))
         if pause:
             self._refuse(Finding("child-restarting", what, "call again then", path))
         with self._changed:
@@ -481,6 +485,11 @@ class Supervisor(Generic[C]):
             while (child := self._child) is None:
                 if self._refusal is not None:
                     raise self._error(self._refusal)
+                if (
+                    self._mender == threading.get_ident()
+                ):  # a listener of the death would wait for itself
+                    what = f"{self._of.about.text}: its process is started again once its listeners have heard"
+                    raise self._error(Finding("child-restarting", what, "call it later, or from another thread"))
                 if not self._changed.wait(None if until is None else until - time.monotonic()):
                     what = f"{self._of.about.text}: its process has not started again within {self._timeout:g} s"
                     raise self._error(Finding("child-restarting", what, "call again later"))
@@ -536,10 +545,29 @@ class Supervisor(Generic[C]):
 
 
 async def _elsewhere(function: Callable[..., T], *arguments: object) -> T:
-    """Returns what a function returns that waits, without holding up the event loop."""
+    """Returns what a function returns that waits, without holding up the event loop.
+
+    Not in the loop's executor: all its threads may wait for what is awaited here.
+    """
     import asyncio  # whoever awaits has it
 
-    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    made: Future[T] = Future()
+    made.set_running_or_notify_cancel()  # who waits no longer does not end the thread
+
+    def run() -> None:
+        try:
+            made.set_result(function(*arguments))
+        except BaseException as exc:
+            made.set_exception(exc)
+
+    HostThread(target=run, name="pluginhost: waits for a child", daemon=True).start()
+    return await asyncio.wrap_future(made)
+
+
+def _told(tell: Callable[..., object], *what: object) -> None:
+    """Tells, and goes on whatever comes of it: of a filter of the application's log, say."""
+    with contextlib.suppress(BaseException):
+        tell(*what)
 
 
 def _may_be_repeated(method: Any, exc: PluginCallError) -> bool:
