@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pluginhost import PluginCallError, PluginManager, PluginStopped
 from pluginhost.events import TOPICS
 from pluginhost.isolation import children, restarts
+from pluginhost.isolation.mortal import Mortal
 from waiting import stop, until
 
 from pluginapi import Event, Greeter
@@ -124,6 +127,58 @@ def test_a_plugin_that_dies_again_and_again_has_failed_until_it_is_started_anew(
         assert answers(stub)
 
 
+def test_a_filter_of_the_log_that_fails_keeps_no_child_from_being_started() -> None:
+    def fail(record: logging.LogRecord) -> bool:
+        if "started again" in record.getMessage():
+            raise RuntimeError("a filter of the application's")
+        return True
+
+    log = logging.getLogger("pluginhost")
+    with english() as (manager, stub, told):
+        log.addFilter(fail)
+        try:
+            kill(manager)
+            until(lambda: "plugin.restarted" in [event.topic for event in told])
+        finally:
+            log.removeFilter(fail)
+        assert answers(stub)
+
+
+def test_a_listener_of_the_death_may_call_the_plugin() -> None:
+    """It is on the thread that starts the next child, and does not wait for itself."""
+    with english() as (manager, stub, _):
+        said: list[str] = []
+        manager.subscribe(lambda event: said.append(asked(stub)), "plugin.died")
+        kill(manager)
+        until(lambda: said)
+        until(lambda: answers(stub))
+        assert said == ["child-restarting"]
+
+
+def test_a_child_that_dies_as_it_begins_to_be_looked_after_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its calls have been let go of then, and its end is not known yet."""
+    dies, is_attended = threading.Event(), threading.Event()
+    end, on_end = children.Pool.end, Mortal.on_end
+
+    def end_late(self: children.Pool, why: str) -> None:
+        dies.set()
+        is_attended.wait(60)
+        end(self, why)
+
+    def on_end_of_one_that_dies(self: Any, *what: Any) -> None:
+        if not dies.is_set():
+            os.kill(self.pid, signal.SIGKILL)
+            dies.wait(60)
+        on_end(self, *what)
+        is_attended.set()
+
+    monkeypatch.setattr(children.Pool, "end", end_late)
+    monkeypatch.setattr(Mortal, "on_end", on_end_of_one_that_dies)
+    with english() as (manager, stub, _):
+        until(lambda: answers(stub))
+        until(lambda: manager.status()["english"].state == "running")
+
+
 def test_a_child_that_is_stopped_is_told_of_and_killed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,13 +225,16 @@ def _lives(pid: int) -> bool:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_copy_of_the_host_leaves_its_child_alone() -> None:
     program = """
-import os, sys
+import os, sys, time
 from pluginapi import Greeter
 from pluginhost import PluginManager
+from pluginhost.isolation import children
 
+children.FLAG_SECONDS = 0.02  # the child is pinged so often
 manager = PluginManager(plugins={"english": {"isolation": "process"}})
 english = manager.get("english", Greeter)
 assert english.greet("Ada")
+child = manager.handle("english").plugin._pluginhost_peer._child
 if os.fork() == 0:
     try:
         english.greet("Ada")
@@ -185,9 +243,10 @@ if os.fork() == 0:
     manager.close()
     other = PluginManager(plugins={"spanish": {"isolation": "process"}})
     print(other.get("spanish", Greeter).greet("Bob"), flush=True)
+    time.sleep(1)  # for many pings
     sys.exit(0)
 os.wait()
-print(english.greet("Cleo"))
+print(english.greet("Cleo") + child.reason)
 """
     environment = os.environ | {"PYTHONWARNINGS": "ignore::DeprecationWarning"}  # from 3.12 on: of threads and forks
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=environment)

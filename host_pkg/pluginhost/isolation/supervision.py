@@ -485,9 +485,7 @@ class Supervisor(Generic[C]):
             while (child := self._child) is None:
                 if self._refusal is not None:
                     raise self._error(self._refusal)
-                if (
-                    self._mender == threading.get_ident()
-                ):  # a listener of the death would wait for itself
+                if self._mender == threading.get_ident():  # a listener of the death would wait for itself
                     what = f"{self._of.about.text}: its process is started again once its listeners have heard"
                     raise self._error(Finding("child-restarting", what, "call it later, or from another thread"))
                 if not self._changed.wait(None if until is None else until - time.monotonic()):

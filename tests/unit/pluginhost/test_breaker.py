@@ -411,3 +411,17 @@ def test_eight_threads_that_call_while_it_opens_and_closes_are_each_answered_or_
     assert (status.calls, status.failures) == (counts[""] + counts["call-failed"], counts["call-failed"])
     until(lambda: not code(lambda: stub.greet("Ada")))
     assert handle.status().breaker == "closed"
+
+
+def test_ctrl_c_in_a_listener_as_the_trial_begins_leaves_the_next_call_to_be_it() -> None:
+    def tell(state: str, reason: str) -> None:
+        if state == "half-open" and not interrupted:
+            interrupted.append(state)
+            raise KeyboardInterrupt
+
+    interrupted: list[str] = []
+    breaker = Breaker(1, 0.0, lambda: 0, tell=tell)
+    breaker.fail("it failed")
+    with pytest.raises(KeyboardInterrupt):
+        breaker.admit()
+    assert breaker.admit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -144,3 +145,31 @@ def test_a_call_that_raises_gives_its_place_back() -> None:
             limit.hold(work)()
         with pytest.raises(ValueError):  # noqa: PT011
             asyncio.run(limit.hold_async(work_async)())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_a_copy_of_the_process_has_the_places_of_other_threads_free(is_inside: bool) -> None:
+    limit, may_end, has_begun = Limit(2), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        has_begun.set()
+        may_end.wait(60)
+
+    def leaves_all_free() -> int:
+        """Returns the process id of the copy, which ends well if two calls can be in it at once, and no third."""
+        if (copy := os.fork()) == 0:
+            with contextlib.suppress(BaseException):
+                assert [limit._take() for _ in range(2 - is_inside)] == [None] * (2 - is_inside)
+                os._exit(0 if limit._take() else 1)
+            os._exit(2)
+        return copy
+
+    thread = threading.Thread(target=limit.hold(hold))
+    thread.start()
+    has_begun.wait(60)
+    copy = limit.hold(leaves_all_free)() if is_inside else leaves_all_free()
+    may_end.set()
+    thread.join(60)
+    assert os.waitpid(copy, 0)[1] == 0

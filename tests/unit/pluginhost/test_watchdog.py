@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pluginhost import PluginCallError, PluginHostError, PluginManager, stubs
-from pluginhost.abandon import Worker
+from pluginhost.abandon import Worker, Workers
 from pluginhost.watchdog import Watchdog
 from pluginhost.watched import HostThread
 from standins import Stage
@@ -441,3 +441,18 @@ def test_a_child_of_fork_watches_its_own_calls_and_none_of_its_parents() -> None
     plugin.go.set()
     caller.join()
     told.manager.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_of_fork_calls_on_threads_of_its_own() -> None:
+    workers = Workers("some")
+    call = workers.hold(os.getpid, 10.0)
+    assert call() == os.getpid()
+    if (child := os.fork()) == 0:
+        try:
+            os._exit(0 if call() == os.getpid() else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    workers.close()

@@ -49,3 +49,16 @@ def test_a_copy_of_the_process_has_none_of_it() -> None:
 
 def test_one_that_was_never_used_is_closed() -> None:
     LoopThread().close()
+
+
+def test_one_that_cannot_be_made_is_told_and_the_next_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> asyncio.AbstractEventLoop:
+        raise OSError("no descriptors")
+
+    loop = LoopThread()
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "new_event_loop", fail)
+        with pytest.raises(OSError, match="no descriptors"):
+            loop.begin(_answer(1))
+    assert loop.run(_answer(1)) == 1
+    loop.close()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
@@ -315,6 +316,15 @@ def test_a_channel_that_cannot_be_opened_leaves_room_for_another(child: Child) -
                 await pool.call(ECHO, EMPTY)
         pool.open = child.open
         assert await echo(pool, "x") == "x"
+
+    run(main())
+
+
+def test_a_channel_is_opened_although_all_threads_of_the_loop_wait_for_what_comes_over_it(pool: AsyncPool) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        assert await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(echo(pool, "x"), loop).result()) == "x"
 
     run(main())
 

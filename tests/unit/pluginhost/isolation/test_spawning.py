@@ -5,7 +5,9 @@ import sys
 import threading
 
 import pytest
+from pluginhost.isolation import spawning
 from pluginhost.isolation.spawning import Nursery
+from pluginhost.watched import HostThread
 
 NOTHING = [sys.executable, "-c", ""]
 SECONDS = 60
@@ -39,6 +41,20 @@ def test_one_of_which_its_birth_could_not_be_told_is_ended() -> None:
     nursery = Nursery(born)
     with pytest.raises(PermissionError, match="no limits"):
         nursery.run(NOTHING, dict(os.environ)).result(SECONDS)
+    nursery.close()
+
+
+def test_where_no_thread_can_be_started_it_is_told_and_the_next_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(HostThread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    nursery = Nursery()
+    with monkeypatch.context() as patch:
+        patch.setattr(spawning, "HostThread", Full)
+        with pytest.raises(OSError, match="can't start new thread"):
+            nursery.run(NOTHING, dict(os.environ))
+    nursery.run(NOTHING, dict(os.environ)).result(SECONDS).communicate()
     nursery.close()
 
 
