@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hypothesis
 import pluginhost
 import pytest
 from forge import Command, Forge
 from goplugin.build import CACHE, build, missing
 from goplugin.peers import Peers
-from hypothesis import HealthCheck
 
 import pluginapi
 
@@ -24,11 +23,13 @@ if TYPE_CHECKING:
 for package in (pluginhost, pluginapi):
     assert "site-packages" in str(package.__file__), f"{package.__name__} comes from {package.__file__}"
 
-# What an example takes says more of the machine than of what is tested. All else stays as Hypothesis has it here.
-hypothesis.settings.register_profile(
-    "tests", deadline=None, suppress_health_check=[*hypothesis.settings().suppress_health_check, HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("tests")
+if find_spec("hypothesis"):  # where types alone are tested, it is not installed
+    from hypothesis import HealthCheck, settings
+
+    # What an example takes says more of the machine than of what is tested. All else stays as Hypothesis has it here.
+    passed_over = [*settings().suppress_health_check, HealthCheck.too_slow]
+    settings.register_profile("tests", deadline=None, suppress_health_check=passed_over)
+    settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True, scope="session")
