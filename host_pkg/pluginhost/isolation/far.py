@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import pluginapi
-from pluginhost import identity
+from pluginhost import forks, identity
 from pluginhost.errors import describe, revoked
 from pluginhost.events import require_listener, require_text
-from pluginhost.isolation.back import HOST
+from pluginhost.isolation.back import HOST, Back
+from pluginhost.isolation.channel import lost
 from pluginhost.isolation.codec import codec_of
 from pluginhost.isolation.failures import clean
 from pluginhost.isolation.frames import CALLS
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
 
     from pluginhost.isolation import remote
     from pluginhost.isolation.awaiting import AsyncPool
-    from pluginhost.isolation.back import Back
     from pluginhost.isolation.codec import Method
     from pluginhost.isolation.frames import Frame, Message
     from pluginhost.isolation.services import Init, Ref
+    from pluginhost.isolation.system import Ends
 
 P = TypeVar("P", bound=pluginapi.Plugin)
 T = TypeVar("T")
@@ -234,12 +235,27 @@ class _Pools:
     def __init__(self, back: Back) -> None:
         self._back = back
         self.calling = Pool(back.open, HOST)
+        self._left: tuple[object, ...] = ()
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """Leaves the channels alone: this process is a copy of the plugin's, and what answers it is for that one."""
+        self._left = self._back, self.calling, vars(self).pop("awaiting", None)  # collected, they would be closed
+        self._back = _NoWay()
+        self.calling = Pool(self._back.open, HOST)
 
     @functools.cached_property
     def awaiting(self) -> AsyncPool:
         from pluginhost.isolation.awaiting import AsyncPool  # asyncio is dear, and few plugins need it
 
         return AsyncPool(self._back.ends, HOST)
+
+
+class _NoWay(Back):
+    """What a copy of the plugin's process has in the place of a way to the host."""
+
+    def ends(self, timeout: float | None = None) -> Ends:
+        raise lost(HOST, "it answers the process alone from which this one was forked")
 
 
 class _Peer:
