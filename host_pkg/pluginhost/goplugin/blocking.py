@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -116,15 +117,16 @@ class GoPluginClient:
 
     def kill(self) -> None:
         """Asks the plugin to end, and ends it if it does not; nothing of it is left then."""
-        with self._lock:
-            if self._loop is None:
-                return
-            self._require_outside()
-            try:
-                self.run(self._client.kill())
-            finally:
-                self._loop.close()
-                self._loop = None
+        self._require_outside()
+        loop = self._loop
+        if loop is None:
+            return
+        try:  # under no lock: who waits for its end may be interrupted by a handler that kills, too
+            with contextlib.suppress(CancelledError):  # another thread has ended it meanwhile
+                loop.run(self._client.kill())
+        finally:
+            loop.close()
+            self._loop = None
 
     def wait(self) -> int | None:
         """Waits for the program's end, whatever the reason, and returns its exit code."""
@@ -190,7 +192,8 @@ class GoPluginClient:
 
     def _require_outside(self) -> None:
         """Returns if this is not the thread of its event loop, which would wait for itself."""
-        if self._loop is not None and self._loop.is_here:
+        loop = self._loop
+        if loop is not None and loop.is_here:
             raise wrong("a GoPluginClient was used in its own event loop", "there, await what its channel offers")
 
 

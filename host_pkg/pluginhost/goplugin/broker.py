@@ -117,14 +117,17 @@ class Broker:
         if self._is_over:
             raise _failed(service_id, "the connection has ended")
         place = self._place(service_id)
-        await asyncio.wait([place], timeout=PATIENCE)
-        self._forget(service_id, place)
+        try:
+            await asyncio.wait([place], timeout=PATIENCE)
+        finally:
+            self._forget(service_id, place)
         if not place.done():
             raise _failed(service_id, f"the other side did not say for {PATIENCE:g} seconds where it is")
         channel = None
         try:
             channel = _channel(*place.result(), self._security and self._security.dialing)
-            await asyncio.wait_for(channel.__connect__(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await channel.__connect__()
         except (OSError, ValueError) as exc:  # of which TimeoutError is one
             raise _failed(service_id, f"it cannot be reached ({escape(describe(exc))})") from exc
         finally:

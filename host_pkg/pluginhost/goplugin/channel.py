@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import grpclib.client
@@ -22,7 +24,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.metadata import Deadline
 from grpclib.protocol import H2Protocol
 from h2.errors import ErrorCodes
-from h2.events import StreamReset
+from h2.events import StreamEnded, StreamReset
 from multidict import MultiDict
 
 from pluginhost.goplugin.certificates import NAME
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Final, Literal
 
     from grpclib.client import Handler
+    from grpclib.protocol import Stream
     from h2.config import H2Configuration
 
     from pluginhost.goplugin.handshake import Line
@@ -330,12 +333,17 @@ class _Protocol(H2Protocol):
         super().__init__(handler, config, h2_config)
         self._lose = lose
         self._speaks = False
+        self._made: weakref.WeakSet[Stream] = weakref.WeakSet()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         tame(self)
         self._end: Callable[[StreamReset], None] = self.processor.processors[StreamReset]  # type: ignore[assignment]
         self.processor.processors[StreamReset] = self._reset
+        self._mark: Callable[[StreamEnded], None] = self.processor.processors[StreamEnded]  # type: ignore[assignment]
+        self.processor.processors[StreamEnded] = self._finish
+        vars(self.connection)["create_stream"] = partial(self._make, self.connection.create_stream)
+        vars(self.processor)["close"] = partial(self._close, self.processor.close)
 
     def data_received(self, data: bytes) -> None:
         if not self._speaks:
@@ -351,6 +359,27 @@ class _Protocol(H2Protocol):
             if stream.trailers is not None:  # it has ended well, and who reads it has not come to its end yet
                 stream.wrapper = None
         super().connection_lost(exc)
+
+    def _make(self, make: Callable[..., Stream], **named: Any) -> Stream:
+        stream = make(**named)
+        self._made.add(stream)
+        return stream
+
+    def _close(self, close: Callable[[str], None], reason: str = "Connection closed") -> None:
+        """Ends the connection, also for a call that waits for room to begin: grpclib does not know of that one yet."""
+        close(reason)
+        for stream in self._made:
+            if stream.id is None:
+                stream.__terminated__(reason)
+        self.connection.write_ready.set()
+
+    def _finish(self, event: StreamEnded) -> None:
+        """Marks the end of a stream, also for who waits for a status that the other side has not sent."""
+        self._mark(event)
+        known = self.processor.streams.get(event.stream_id)
+        if known is not None and known.trailers is None and "grpc-status" not in dict(known.headers or ()):
+            known.trailers = []
+            known.trailers_received.set()
 
     def _reset(self, event: StreamReset) -> None:
         """Ends a stream, but for one that has ended well.

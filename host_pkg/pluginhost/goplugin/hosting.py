@@ -242,21 +242,25 @@ class Program:
 
     def _attend(self, group: Group, best: system.System) -> None:
         """Waits for its end, and removes what is left; on a thread, since the loop may have ended."""
-        code = group.wait()
-        group.close()
-        best.kill_marked(self._mark)
-        with contextlib.suppress(OSError):
-            cast("IO[bytes]", group.process.stdin).close()
-        for path in list(self._sockets):
-            _remove_socket(path)
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        atexit.unregister(self._end_with_host)
-        self._is_over.set()
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._end, code)
+        code: int | None = None
+        try:
+            code = group.wait()
+            group.close()
+            with contextlib.suppress(OSError):  # there are no descriptors left, or the processes are not to be seen
+                best.kill_marked(self._mark)
+            with contextlib.suppress(OSError):
+                cast("IO[bytes]", group.process.stdin).close()
+            for path in list(self._sockets):
+                _remove_socket(path)
+            if self._folder:
+                shutil.rmtree(self._folder, ignore_errors=True)
+        finally:  # whatever is left, nobody waits for ever
+            atexit.unregister(self._end_with_host)
+            self._is_over.set()
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._end, code)
 
-    def _end(self, code: int) -> None:
+    def _end(self, code: int | None) -> None:
         self.code = code
         self._ending = self._loop.create_task(self._take_rest())
 

@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpclib.server
@@ -17,14 +18,17 @@ from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import H2Protocol
+from h2.settings import SettingCodes
 
 from pluginhost.errors import wrong
 from pluginhost.goplugin.channel import WINDOW, tame
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from typing import Final
+
+    from grpclib.protocol import Stream
 
     from pluginhost.goplugin.handshake import Network
     from pluginhost.goplugin.services import Service
@@ -33,6 +37,8 @@ LOCALHOST: Final = "127.0.0.1"
 LONGEST_PATH: Final = 107
 """Bytes of a socket's path, which the system takes."""
 _BACKLOG: Final = 100
+_MOST_STREAMS: Final = (1 << 31) - 1
+"""Calls at once on a connection: the most that can be told."""
 _OWNERS: Final = 0o600
 _GROUPS: Final = 0o660
 
@@ -151,14 +157,30 @@ class Server(grpclib.server.Server):
         self._tls = tls
         self._connections: set[_Connection] = set()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it serves nobody any more."""
+        return self._listener.sock.fileno() < 0
+
     async def begin(self) -> None:
-        """Begins to serve."""
+        """Begins to serve.
+
+        Raises:
+            ConnectionError: It was closed meanwhile.
+        """
         await self.start(sock=self._listener.sock, ssl=self._tls)
+        if self.is_closed:
+            with contextlib.suppress(ValueError):  # its socket has no number any more
+                super().close()
+            raise ConnectionError("the server was closed before it had begun")
 
     def close(self) -> None:
         """Ends what it does, and its connections; none is left."""
-        with contextlib.suppress(RuntimeError):  # it has not begun
+        if self._server is not None:
             super().close()
+        elif not self.is_closed:  # it may have begun to listen, and the next socket may get its number
+            with contextlib.suppress(RuntimeError):  # the loop has ended, or has no readers
+                self._loop.remove_reader(self._listener.sock)
         for connection in list(self._connections):
             connection.processor.close()
         self._listener.close()
@@ -173,7 +195,9 @@ class Server(grpclib.server.Server):
             await asyncio.wait(ends, timeout=seconds)
 
     def _protocol_factory(self) -> H2Protocol:
-        return _Connection(super()._protocol_factory(), self._connections)
+        if self.is_closed:  # since it was accepted; asyncio would keep the socket until it is collected
+            raise ConnectionError("the server is closed")
+        return _Connection(super()._protocol_factory(), self, self._connections)
 
 
 class _Connection(H2Protocol):
@@ -183,18 +207,37 @@ class _Connection(H2Protocol):
         lost: Done when there is nothing left of it.
     """
 
-    def __init__(self, made: H2Protocol, kept: set[_Connection]) -> None:
+    def __init__(self, made: H2Protocol, server: Server, kept: set[_Connection]) -> None:
         super().__init__(made.handler, made.config, made.h2_config)
-        self._kept = kept
+        self._server, self._kept = server, kept
         self.lost = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         tame(self)
+        # Of 100 calls that take long, the next would wait, be it whether the plugin is in health.
+        self.connection._connection.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: _MOST_STREAMS})
+        self.connection.flush()
+        vars(self.handler)["accept"] = partial(self._accept, self.handler.accept)
         self._kept.add(self)
+        if self._server.is_closed:  # since it was accepted
+            self.processor.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._kept.discard(self)
         if not self.lost.done():
             self.lost.set_result(None)
+
+    def _accept(
+        self, accept: Callable[..., None], stream: Stream, headers: Any, release_stream: Callable[[], None]
+    ) -> None:
+        """Begins to answer a call; one that is cancelled before its first step is given back here."""
+
+        def release(_: object) -> None:
+            if stream.id in self.processor.streams:
+                release_stream()
+
+        accept(stream, headers, release_stream)
+        tasks: dict[Stream, asyncio.Task[None]] = vars(self.handler)["_tasks"]
+        tasks[stream].add_done_callback(release)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,7 +77,8 @@ class LoopThread:
             if loop is None or thread is None:
                 return
             self._loop = None
-            loop.call_soon_threadsafe(loop.stop)
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                loop.call_soon_threadsafe(loop.stop)
         thread.join(_END_SECONDS)
 
     def forked(self) -> None:
@@ -87,7 +89,7 @@ class LoopThread:
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             loop = asyncio.new_event_loop()
-            thread = HostThread(target=_serve, args=(loop,), name="pluginhost: go-plugin", daemon=True)
+            thread = HostThread(target=self._serve, args=(loop,), name="pluginhost: go-plugin", daemon=True)
             try:
                 thread.start()
             except RuntimeError as exc:
@@ -96,10 +98,14 @@ class LoopThread:
             self._loop, self._thread = loop, thread
         return self._loop
 
-
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:  # at its end it cancels what still runs
-        runner.get_loop().run_forever()
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:  # at its end it cancels what still runs
+            runner.get_loop()
+            is_over = False
+            while not is_over:
+                with contextlib.suppress(SystemExit, KeyboardInterrupt):  # of the application's, in a task or callback
+                    loop.run_forever()
+                    is_over = self.is_closed
 
 
 def result(future: Future[T]) -> T:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
 import pluginapi
@@ -17,7 +19,6 @@ from pluginhost import identity
 from pluginhost.errors import GoPluginError, PluginCallError, RemoteFailure, wrong
 from pluginhost.goplugin.blocking import GoPluginClient
 from pluginhost.goplugin.far import Far, value
-from pluginhost.goplugin.looping import result
 from pluginhost.goplugin.proto import file_of
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ if TYPE_CHECKING:
     from pluginapi import Host
     from pluginhost.goplugin.client import AsyncGoPluginClient
     from pluginhost.goplugin.files import Method
+    from pluginhost.goplugin.looping import LoopThread
 
 P = TypeVar("P", bound=pluginapi.Plugin)
 T = TypeVar("T")
+
+_LOOK_SECONDS: Final = 1.0
+"""How often who waits for an application's event loop looks whether it is there still."""
 
 
 @overload
@@ -103,7 +108,9 @@ def dispense(
     """
     cls = identity.contract_class(contract)
     if isinstance(client, GoPluginClient):
-        return cast("P", client.run(_dispense(client.asynchronous, cls, name, config or {}, capabilities, timeout)))
+        thread = client._loop
+        making = _dispense(client.asynchronous, cls, name, config or {}, capabilities, timeout, thread)
+        return cast("P", client.run(making))
     return cast("Awaitable[P]", _dispense(client, cls, name, config or {}, capabilities, timeout))
 
 
@@ -114,9 +121,10 @@ async def _dispense(
     config: Mapping[str, object],
     capabilities: Collection[str],
     timeout: float | None,
+    thread: LoopThread | None = None,
 ) -> pluginapi.Plugin:
     far = Far(client, name)
-    peer = _Dispensed(client, far, timeout)
+    peer = _Dispensed(client, far, timeout, thread)
     made = make((contract,), name, peer, peer.value)
     with peer.told("init"):
         far.require((contract,), await far.describe(timeout))
@@ -154,9 +162,10 @@ class Peer(Protocol):
 class _Dispensed:
     """The plugin of a program that its caller has started; for any thread, and any event loop."""
 
-    def __init__(self, client: AsyncGoPluginClient, far: Far, timeout: float | None) -> None:
-        self._client, self._far, self._timeout = client, far, timeout
+    def __init__(self, client: AsyncGoPluginClient, far: Far, timeout: float | None, thread: LoopThread | None) -> None:
+        self._client, self._far, self._timeout, self._thread = client, far, timeout, thread
         self._loop = asyncio.get_running_loop()
+        self._look = None if thread else _LOOK_SECONDS  # what comes to a thread of ours comes to its end
 
     def init(self, host: Host) -> None:
         with self.told("init"):
@@ -224,20 +233,64 @@ class _Dispensed:
             coroutine.close()
             hint = "call it on another thread, as `asyncio.to_thread` does; or use a GoPluginClient"
             raise wrong("a method that is no coroutine function was called in the event loop of its client", hint)
-        return result(self._begin(coroutine))
+        future = self._begin(coroutine)
+        try:
+            return self._result(future, coroutine)
+        except CancelledError as exc:
+            raise self._gone() from exc
+        except BaseException:  # Ctrl-C, or what the coroutine raised
+            future.cancel()
+            raise
+
+    def _result(self, future: Future[T], coroutine: Coroutine[Any, Any, T]) -> T:
+        while True:
+            try:
+                return future.result(self._look)
+            except TimeoutError:
+                if future.done():  # it may be the coroutine's
+                    return future.result()
+                self._require_loop(future, coroutine)
 
     async def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Returns what a coroutine returns that runs in the client's event loop, in any."""
         if asyncio.get_running_loop() is self._loop:
             return await coroutine
-        return await asyncio.wrap_future(self._begin(coroutine))
+        future = self._begin(coroutine)
+        waiting = asyncio.wrap_future(future)
+        try:
+            while not (await asyncio.wait([waiting], timeout=self._look))[0]:
+                self._require_loop(future, coroutine)
+        except CancelledError as exc:
+            raise self._gone() from exc
+        except asyncio.CancelledError:
+            waiting.cancel()
+            raise
+        if waiting.cancelled():  # by the loop's end; it is no cancellation of who waits
+            raise self._gone()
+        return waiting.result()
 
     def _begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         try:
+            if self._thread is not None:
+                return self._thread.begin(coroutine)
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError as exc:
+        except (RuntimeError, CancelledError) as exc:
             coroutine.close()
-            raise self._client.failed("program-died", "it does not run any more") from exc
+            raise self._gone() from exc
+
+    def _require_loop(self, future: Future[T], coroutine: Coroutine[Any, Any, T]) -> None:
+        """Returns if a coroutine may still come to its end.
+
+        Raises:
+            CancelledError: The loop has ended without it; it came when all had been cancelled already.
+        """
+        if self._loop.is_closed() and not future.done():
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()
+            raise CancelledError("the event loop is closed")
+
+    def _gone(self) -> GoPluginError:
+        return self._client.failed("program-died", "it does not run any more")
 
 
 def make(

@@ -194,6 +194,19 @@ def test_who_has_no_certificate_is_not_served(folder: Path) -> None:
     asyncio.run(test())
 
 
+def test_who_dials_no_more_leaves_no_place(folder: Path) -> None:
+    async def test() -> None:
+        async with ends(folder) as (_, plugin):
+            dialed = asyncio.create_task(plugin.dial(7))
+            await until_async(lambda: plugin._places)
+            dialed.cancel()
+            await asyncio.wait([dialed])
+            assert dialed.cancelled()
+            assert not plugin._places
+
+    asyncio.run(test())
+
+
 def test_who_dials_when_the_connection_ends_is_told_at_once(folder: Path) -> None:
     async def test() -> None:
         host = Broker(lambda: listening.listen(str(folder)))

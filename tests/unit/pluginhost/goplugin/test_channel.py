@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,7 +14,11 @@ import pytest
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server, Stream
+from h2.config import H2Configuration
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes
+from h2.events import StreamEnded
+from h2.settings import SettingCodes
 from pluginhost.goplugin import channel as channels
 from pluginhost.goplugin.channel import Aborted, Channel
 from pluginhost.goplugin.handshake import Line
@@ -237,3 +242,96 @@ def test_a_connection_that_comes_after_the_end_is_closed(path: Path) -> None:
             await asyncio.wait_for(gone.wait(), 60)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "ended"])
+def test_calls_that_wait_until_others_have_ended_end_with_the_connection(path: Path, is_lost: bool) -> None:
+    async def act(channel: Channel) -> None:
+        await channels.call(channel, "/echo.Echo/One", b"x", None, None)  # it knows how many calls there may be
+        calls = [asyncio.create_task(channels.call(channel, "/echo.Echo/One", b"hang", None, None)) for _ in range(110)]
+        connection = channel._protocol.connection  # type: ignore[union-attr]
+        await until_async(lambda: len(connection.stream_close_waiter._waiters) == 10)  # type: ignore[attr-defined]
+        if is_lost:
+            connection._transport.abort()
+        else:
+            channel.end("it is over")
+        await all_fail(calls)
+
+    with_channel(path, act)
+
+
+@pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "ended"])
+def test_calls_that_wait_until_others_are_read_end_with_the_connection(path: Path, is_lost: bool) -> None:
+    async def run() -> None:
+        over, gone = asyncio.Event(), asyncio.Event()
+
+        async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            wire = H2Connection(H2Configuration(client_side=False))
+            wire.initiate_connection()
+            wire.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+            wire.increment_flow_control_window(1 << 30)
+            writer.write(wire.data_to_send())
+            await over.wait()
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            gone.set()
+
+        async with await asyncio.start_unix_server(serve, path):
+            channel = Channel(Line(0, "unix", str(path)), None)
+            connection = (await channel.__connect__()).connection
+            transport = connection._transport
+            await until_async(lambda: connection._connection.remote_settings.initial_window_size == 1 << 30)
+            calls = []
+            for size, waiting in (9_000_000, 1), (1, 2), (1, 3):
+                work = channels.call(channel, "/echo.Echo/One", bytes(size), None, None)
+                calls.append(asyncio.create_task(work))
+                await until_async(lambda most=waiting: len(connection.write_ready._waiters) == most)  # type: ignore[attr-defined]
+            if is_lost:
+                over.set()
+            else:
+                channel.end("it is over")
+            await all_fail(calls)
+            over.set()
+            await asyncio.wait_for(gone.wait(), 60)
+            channel.end("")
+            transport.abort()
+            await asyncio.sleep(0)  # which ends it
+
+    asyncio.run(run())
+
+
+def test_an_answer_without_a_status_is_none(path: Path) -> None:
+    async def run() -> None:
+        gone = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            wire = H2Connection(H2Configuration(client_side=False))
+            wire.initiate_connection()
+            while data := await reader.read(1 << 16):
+                for event in wire.receive_data(data):
+                    if isinstance(event, StreamEnded):
+                        headers = [(":status", "200"), ("content-type", "application/grpc")]
+                        wire.send_headers(event.stream_id, headers)
+                        wire.send_data(event.stream_id, bytes(5), end_stream=True)
+                writer.write(wire.data_to_send())
+            writer.close()
+            await writer.wait_closed()
+            gone.set()
+
+        async with await asyncio.start_unix_server(serve, path):
+            channel = Channel(Line(0, "unix", str(path)), None)
+            with pytest.raises(GRPCError, match="grpc-status"):
+                await asyncio.wait_for(channels.call(channel, "/echo.Echo/One", b"x", None, None), 60)
+            with pytest.raises(GRPCError, match="grpc-status"):
+                await asyncio.wait_for(replies(channel, given(b"x")), 60)
+            channel.end("")
+            await asyncio.wait_for(gone.wait(), 60)
+
+    asyncio.run(run())
+
+
+async def all_fail(calls: list[asyncio.Task[bytes]]) -> None:
+    await until_async(lambda: all(each.done() for each in calls), "the end of all")
+    assert all(isinstance(each.exception(), channels.LOST) for each in calls)

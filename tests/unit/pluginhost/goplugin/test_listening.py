@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import grp
 import os
 import socket
@@ -12,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from goplugin.ends import channel_to, close
 from grpclib.const import Cardinality, Handler
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from pluginhost.errors import ConfigurationError
+from pluginhost.goplugin import channel as channels
 from pluginhost.goplugin import listening, services
 from waiting import until_async
 
@@ -132,5 +137,114 @@ def test_requests_that_nobody_reads_hold_up_no_other_call() -> None:
 def test_a_server_may_be_closed_before_it_began() -> None:
     async def test() -> None:
         listening.Server(listening.listen_on_port(0, 0), [], None).close()
+
+    asyncio.run(test())
+
+
+class Hang:
+    """Answers nothing."""
+
+    begun = 0
+
+    async def __call__(self, stream: Stream[Any, Any]) -> None:
+        await stream.recv_message()
+        self.begun += 1
+        await asyncio.Event().wait()
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return {"/hang.Hang/Ask": Handler(self, Cardinality.UNARY_UNARY, services.Empty, services.Empty)}
+
+
+def test_any_number_of_calls_that_take_long_holds_up_no_other() -> None:
+    async def test() -> None:
+        hang = Hang()
+        server = listening.Server(listening.listen_on_port(0, 0), [services.health(), hang], None)
+        await server.begin()
+        channel = channel_to("tcp", server._listener.address)
+        assert await services.is_serving(channel)  # what the server allows has come
+        calls = [asyncio.create_task(channels.call(channel, "/hang.Hang/Ask", b"", None, None)) for _ in range(110)]
+        await until_async(lambda: hang.begun == 110)
+        assert await services.is_serving(channel, 60)
+        await close(channel)
+        await asyncio.wait(calls)
+        assert all(isinstance(each.exception(), channels.LOST) for each in calls)
+        server.close()
+        await server.until_closed(60)
+
+    asyncio.run(test())
+
+
+def test_calls_that_are_given_up_at_once_leave_nothing() -> None:
+    async def test() -> None:
+        hang = Hang()
+        server = listening.Server(listening.listen_on_port(0, 0), [hang], None)
+        await server.begin()
+        host, _, port = server._listener.address.rpartition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        wire = H2Connection(H2Configuration(client_side=True))
+        wire.initiate_connection()
+        names = {":method": "POST", ":scheme": "http", ":path": "/hang.Hang/Ask", ":authority": "x", "te": "trailers"}
+        names["content-type"] = "application/grpc"
+        for is_last in (False,) * 20 + (True,):
+            stream = wire.get_next_available_stream_id()
+            wire.send_headers(stream, [*names.items()])
+            wire.send_data(stream, bytes(5))
+            if not is_last:
+                wire.reset_stream(stream, ErrorCodes.CANCEL)
+        writer.write(wire.data_to_send())  # the server reads it in one go
+        await until_async(lambda: hang.begun)
+        (connection,) = server._connections
+        assert [*connection.processor.streams] == [stream]
+        writer.close()
+        server.close()
+        await server.until_closed(60)
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "closed"])
+def test_one_that_is_closed_while_it_begins_leaves_its_sockets_number_to_others(is_cancelled: bool) -> None:
+    async def test() -> None:
+        server = listening.Server(listening.listen_on_port(0, 0), [], None)
+        number = server._listener.sock.fileno()
+        beginning = asyncio.create_task(server.begin())
+        await asyncio.sleep(0)  # it listens, and does not know it yet
+        if is_cancelled:
+            beginning.cancel()
+            await asyncio.wait([beginning])
+        server.close()
+        await asyncio.wait([beginning])
+        assert is_cancelled == beginning.cancelled()
+        assert is_cancelled or isinstance(beginning.exception(), ConnectionError)
+        one, other = socket.socketpair()
+        if (given := one.detach()) != number:
+            os.dup2(given, number)
+            os.close(given)
+        with other:
+            reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=number))
+            other.send(b"hello")
+            assert await asyncio.wait_for(reader.read(5), 60) == b"hello"
+            writer.close()
+            await writer.wait_closed()
+
+    asyncio.run(test())
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # asyncio's: it drops what it has accepted
+@pytest.mark.parametrize("turns", range(6))
+def test_a_connection_is_closed_however_little_there_is_of_it_when_its_server_closes(turns: int) -> None:
+    async def test() -> None:
+        server = listening.Server(listening.listen_on_port(0, 0), [], None)
+        await server.begin()
+        host, _, port = server._listener.address.rpartition(":")
+        with socket.create_connection((host, int(port))) as sock:
+            sock.setblocking(False)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            server.close()
+            with contextlib.suppress(ConnectionError):
+                while await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 1000), 60):
+                    pass
+        assert not server._connections
 
     asyncio.run(test())

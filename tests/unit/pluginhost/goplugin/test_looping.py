@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from concurrent.futures import CancelledError
 
@@ -61,4 +62,20 @@ def test_one_that_cannot_be_made_is_told_and_the_next_is(monkeypatch: pytest.Mon
         with pytest.raises(OSError, match="no descriptors"):
             loop.begin(_answer(1))
     assert loop.run(_answer(1)) == 1
+    loop.close()
+
+
+def test_what_would_end_the_main_thread_ends_no_loop() -> None:
+    async def leave() -> None:
+        sys.exit(3)
+
+    async def leave_later() -> None:
+        asyncio.get_running_loop().call_soon(sys.exit, 3)
+
+    loop = LoopThread()
+    with pytest.raises(SystemExit):
+        loop.begin(leave()).result(SECONDS)
+    assert loop.begin(_answer(1)).result(SECONDS) == 1
+    loop.begin(leave_later()).result(SECONDS)
+    assert loop.begin(_answer(2)).result(SECONDS) == 2
     loop.close()
