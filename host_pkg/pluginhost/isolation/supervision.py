@@ -210,7 +210,7 @@ class Supervisor(Generic[C]):
         self._late = 0  # calls that took too long, one after the other
         self._children: set[C] = set()  # all that live: what serves, what stands by, what is being made
         self._undo: dict[C, contextlib.ExitStack] = {}
-        self._mender = 0  # the thread that starts the next child
+        self._menders: set[int] = set()  # the threads that start the next child
         self._left: tuple[object, ...] = ()
         forks.tell(self)
 
@@ -399,8 +399,14 @@ class Supervisor(Generic[C]):
         if self._child is child:
             return  # it ended while the plugin was being stopped
         self._tidy(child)
-        reason = child.reason
-        self._mender = threading.get_ident()
+        self._menders.add(me := threading.get_ident())
+        try:
+            self._mend(child.reason)
+        finally:
+            self._menders.discard(me)
+
+    def _mend(self, reason: str) -> None:
+        """Starts another child in place of one that has ended for some reason."""
         while not self._is_over and self._is_counted(reason):
             try:
                 fresh = self._next()
@@ -485,7 +491,7 @@ class Supervisor(Generic[C]):
             while (child := self._child) is None:
                 if self._refusal is not None:
                     raise self._error(self._refusal)
-                if self._mender == threading.get_ident():  # a listener of the death would wait for itself
+                if threading.get_ident() in self._menders:  # a listener of the death would wait for itself
                     what = f"{self._of.about.text}: its process is started again once its listeners have heard"
                     raise self._error(Finding("child-restarting", what, "call it later, or from another thread"))
                 if not self._changed.wait(None if until is None else until - time.monotonic()):
