@@ -705,7 +705,8 @@ CODES: Final = {
         "isolation",
         "The plugin's process has ended, and another is not there yet.",
         "It has ended before within the last minute, so there is a pause before the next: 0.1 seconds, then twice as "
-        "long each time, 30 at most.",
+        "long each time, 30 at most. Or a listener of `plugin.died` has called it: the next comes once that has "
+        "returned.",
         "Call again later.",
     ),
     "child-failing": _error(
