@@ -36,6 +36,7 @@ from goplugin.peer_plugin import (
     SLEEP,
     aside,
 )
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from pluginhost.goplugin import listening, services
 from pluginhost.goplugin.broker import Broker, Security
@@ -97,8 +98,9 @@ def test_a_host_calls_it_and_is_called_back_and_nothing_is_left_at_the_end(secur
                 await FAIL.call(channel, MESSAGES["Failure"](code=5, message="not here"))
             with pytest.raises(GRPCError, match="UNIMPLEMENTED"):
                 await GREET._replace(path="/peer.Peer/Unheard").call(channel, MESSAGES["Name"]())
-            with pytest.raises((asyncio.TimeoutError, GRPCError)):  # the plugin looks at its clock, too
+            with pytest.raises((asyncio.TimeoutError, GRPCError)) as late:  # the plugin looks at its clock, too
                 await SLEEP.call(channel, MESSAGES["Pause"](milliseconds=60_000), timeout=0.05)
+            assert getattr(late.value, "status", Status.DEADLINE_EXCEEDED) is Status.DEADLINE_EXCEEDED
 
             security = (
                 Security(
