@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
-from pluginhost.goplugin import HandshakeConfig, serve, stdio
+from pluginhost.goplugin import HandshakeConfig, serve, serving, stdio
 from pluginhost.goplugin.services import Method, Served
 
 if TYPE_CHECKING:
@@ -182,6 +182,8 @@ def main(*what: str) -> None:
         print("printed before it serves")
     if "little-patience" in what:
         stdio.Backlog.__init__.__defaults__ = (1 << 20, 1 << 10, 0.1)  # type: ignore[misc]
+    if "patient" in what:
+        serving._TO_READ = 30.0  # type: ignore[misc]
     if "breaks" in what:
         serve(_break, HANDSHAKE)
     serve(lambda broker: [Peer(broker, 2)], HANDSHAKE, versions={1: lambda broker: [Peer(broker, 1)]})

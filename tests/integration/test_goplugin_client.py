@@ -11,11 +11,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from comparing import same
 from goplugin import peer_plugin
 from goplugin.peer_plugin import HANDSHAKE, MESSAGES, Data, Empty, Number
 from goplugin.peers import COOKIE_KEY, COOKIE_VALUE
@@ -181,15 +184,25 @@ def test_the_plugins_log_is_logged_with_its_levels(plugin: GoPluginClient, heard
 
 @pytest.mark.usefixtures("patience")  # a busy machine may read little of it in the usual 2 s
 def test_all_that_the_plugin_prints_comes_though_it_is_ended_at_once(folder: Path) -> None:
-    """10 MB to each of the two, while it is called."""
+    """10 MB to each of the two, while it is called, to a host that is held up for a while as it ends the plugin."""
     heard, size = {"stdout": bytearray(), "stderr": bytearray()}, 10 << 20
+    left = None  # bytes to come, once the plugin is being ended, until the host is held up
+
+    def hear(name: str, data: bytes) -> None:
+        nonlocal left
+        heard[name].extend(data)
+        if left is not None and left > 0:
+            left -= len(data)
+            if left <= 0:
+                time.sleep(1)
 
     async def run() -> int | None:
+        nonlocal left
         client = AsyncGoPluginClient(
-            PLUGIN,
+            [*PLUGIN, "patient"],
             HANDSHAKE,
-            stdout=heard["stdout"].extend,
-            stderr=heard["stderr"].extend,
+            stdout=partial(hear, "stdout"),
+            stderr=partial(hear, "stderr"),
             logger=logging.Logger("quiet", logging.CRITICAL),
         )
         async with client:
@@ -199,13 +212,16 @@ def test_all_that_the_plugin_prints_comes_though_it_is_ended_at_once(folder: Pat
             while not printing.done():
                 assert (await peer_plugin.GREET.call(client.channel, Name(name="Ada"))).text == "Hello, Ada!"
             await printing
+            left = 2 << 20
         return client.exit_code
 
     assert asyncio.run(run()) == 0
+    assert left is not None
+    assert left <= 0
     lines = numbered(size)
-    assert heard["stdout"] == lines
+    same(heard["stdout"], lines)
     said = heard["stderr"].splitlines(keepends=True)
-    assert b"".join(line for line in said if line[:1] == b"0") == lines
+    same(b"".join(line for line in said if line[:1] == b"0"), lines)
 
 
 def numbered(size: int) -> bytes:
@@ -420,7 +436,7 @@ def test_a_plugin_in_go_takes_ten_thousand_calls_and_writes_10_mb(peers: Peers, 
             patch.setenv(name, "another's")
         assert asyncio.run(run()) == 0
     lines = [line for line in said.splitlines(keepends=True) if line[:1] == b"0"]
-    assert b"".join(lines) == numbered(10 << 20)
+    same(b"".join(lines), numbered(10 << 20))
 
 
 def test_a_plugin_in_go_and_its_host_refuse_each_other(peers: Peers, folder: Path) -> None:

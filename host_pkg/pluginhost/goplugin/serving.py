@@ -43,8 +43,11 @@ if TYPE_CHECKING:
 
     Services: TypeAlias = Collection[Service] | Callable[[Broker], Collection[Service]]
 
-_TO_READ: Final = 0.5
-"""Seconds that a host, when it ends the plugin, may leave unread what was printed, and then what was sent last."""
+_TO_READ: Final = 2.0
+"""Seconds that a host, when it ends the plugin, may leave unread what was printed, and then what was sent last.
+
+As long as it gives a plugin to end: a busy machine may well hold it up for one of them.
+"""
 
 
 def serve(
