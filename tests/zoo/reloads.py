@@ -472,7 +472,7 @@ for _name, _deed in {
 for _name in ("init", "validate"):
     _late = {"second": {_name: "time.sleep(1.3)"}, "settings": {"init_timeout": 1.0}, "told": "init-timeout"}
     add("init", f"{_name} takes too long", "init-timeout", "init", ends=1, **_late)
-    in_child("init", f"{_name} takes too long", "init-timeout", "init", **_late)
+    in_child("init", f"{_name} takes too long", "init-timeout", "init", **_late | {"second": {_name: "time.sleep(30)"}})
 add(
     "init",
     "init is half done, and raises",
