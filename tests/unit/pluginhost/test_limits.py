@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from forking import forks, holds_in_copy
 from pluginhost.limits import Limit
 
 if TYPE_CHECKING:
@@ -147,8 +147,7 @@ def test_a_call_that_raises_gives_its_place_back() -> None:
             asyncio.run(limit.hold_async(work_async)())
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 @pytest.mark.parametrize("is_inside", [False, True])
 def test_a_copy_of_the_process_has_the_places_of_other_threads_free(is_inside: bool) -> None:
     limit, may_end, has_begun = Limit(2), threading.Event(), threading.Event()
@@ -157,19 +156,17 @@ def test_a_copy_of_the_process_has_the_places_of_other_threads_free(is_inside: b
         has_begun.set()
         may_end.wait(60)
 
-    def leaves_all_free() -> int:
-        """Returns the process id of the copy, which ends well if two calls can be in it at once, and no third."""
-        if (copy := os.fork()) == 0:
-            with contextlib.suppress(BaseException):
-                assert [limit._take() for _ in range(2 - is_inside)] == [None] * (2 - is_inside)
-                os._exit(0 if limit._take() else 1)
-            os._exit(2)
-        return copy
+    def are_free() -> bool:
+        """Returns whether two calls can be in it at once, and no third."""
+        places = 2 - is_inside
+        return [limit._take() for _ in range(places)] == [None] * places and limit._take() is not None
+
+    def are_free_in_copy() -> bool:
+        return holds_in_copy(are_free)
 
     thread = threading.Thread(target=limit.hold(hold))
     thread.start()
     has_begun.wait(60)
-    copy = limit.hold(leaves_all_free)() if is_inside else leaves_all_free()
+    assert limit.hold(are_free_in_copy)() if is_inside else are_free_in_copy()
     may_end.set()
     thread.join(60)
-    assert os.waitpid(copy, 0)[1] == 0

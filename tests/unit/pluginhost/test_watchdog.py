@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from forking import forks, holds_in_copy
 from pluginhost import PluginCallError, PluginHostError, PluginManager, stubs
 from pluginhost.abandon import Worker, Workers
 from pluginhost.watchdog import Watchdog
@@ -418,8 +419,7 @@ def test_a_thread_of_the_host_that_begins_meanwhile_is_none_of_the_plugins() -> 
     stage.watchdog.close(60)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_a_child_of_fork_watches_its_own_calls_and_none_of_its_parents() -> None:
     plugin = Slow("hang")
     told = Told(plugin, call_timeout=1.0)  # so long the parent's call is not late, which would have others refused
@@ -427,32 +427,22 @@ def test_a_child_of_fork_watches_its_own_calls_and_none_of_its_parents() -> None
     caller = threading.Thread(target=stub.greet, args=("hang",))
     caller.start()
     until(lambda: stub._pluginhost_calls.running)
-    child = os.fork()
-    if not child:
-        is_well = False
-        try:
-            plugin.go = threading.Event()
-            threading.Thread(target=lambda: (until(lambda: told.codes), plugin.go.set())).start()
-            is_well = stub.greet("hang") == "hang" and told.codes == ["call-timeout"]
-        finally:
-            os._exit(0 if is_well else 1)
-    _, status = os.waitpid(child, 0)
-    assert status == 0
+
+    def watches_its_own() -> bool:
+        plugin.go = threading.Event()
+        threading.Thread(target=lambda: (until(lambda: told.codes), plugin.go.set())).start()
+        return stub.greet("hang") == "hang" and told.codes == ["call-timeout"]
+
+    assert holds_in_copy(watches_its_own)
     plugin.go.set()
     caller.join()
     told.manager.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_a_child_of_fork_calls_on_threads_of_its_own() -> None:
     workers = Workers("some")
     call = workers.hold(os.getpid, 10.0)
     assert call() == os.getpid()
-    if (child := os.fork()) == 0:
-        try:
-            os._exit(0 if call() == os.getpid() else 1)
-        finally:
-            os._exit(2)
-    assert os.waitpid(child, 0)[1] == 0
+    assert holds_in_copy(lambda: call() == os.getpid())
     workers.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from forking import forks, holds_in_copy
 from handmade import Handmade
 from pluginhost import (
     ConfigurationError,
@@ -561,18 +562,14 @@ def test_its_thread_ends_with_it_and_with_its_manager(site: Path) -> None:
     until(lambda: not threads[1].is_alive())  # type: ignore[union-attr]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@forks
 def test_a_child_of_fork_watches_too(watching_it: Recording, site: Path) -> None:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            installed(site, "some", "1.1")
-            until(lambda: watching_it.reloads)
-        finally:
-            os._exit(0 if watching_it.reloads == [("some",)] else 1)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    def watches() -> bool:
+        installed(site, "some", "1.1")
+        until(lambda: watching_it.reloads)
+        return watching_it.reloads == [("some",)]
+
+    assert holds_in_copy(watches)
 
 
 def test_without_watchfiles_such_a_plugin_does_not_start(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

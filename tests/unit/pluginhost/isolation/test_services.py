@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 import socket
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from forking import forks, holds_in_copy
 from hypothesis import given
 from hypothesis import strategies as st
 from pluginhost import identity
@@ -595,19 +595,16 @@ def test_what_came_that_is_no_call_is_told_of_the_plugin(wire: Wire) -> None:
     assert wire.told[0].code in ("frame-malformed", "frame-too-large")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_a_copy_of_the_plugins_process_leaves_its_channels_alone(wire: Wire) -> None:
     """As multiprocessing makes them: an answer to a copy would be one that the plugin waits for."""
     english = wire.far.get("english", Greeter)
     assert english.greet("Ada") == "Hello Ada"
-    if (copy := os.fork()) == 0:
-        try:
-            is_refused = refusal(lambda: english.greet("Bob")).finding.code == "channel-lost"
-            wire.far.logger.error("nobody hears it")
-            os._exit(0 if is_refused else 1)
-        finally:
-            os._exit(2)
-    assert os.waitpid(copy, 0)[1] == 0
+
+    def leaves_them_alone() -> bool:
+        wire.far.logger.error("nobody hears it")
+        return refusal(lambda: english.greet("Bob")).finding.code == "channel-lost"
+
+    assert holds_in_copy(leaves_them_alone)
     assert english.greet("Cleo") == "Hello Cleo"
     assert not wire.logged
