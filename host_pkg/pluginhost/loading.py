@@ -19,7 +19,7 @@ from pluginhost.errors import Finding, PluginLoadError
 from pluginhost.process import Change, Modules, ProcessState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from contextlib import AbstractContextManager
     from types import ModuleType
     from typing import Final, Literal, TypeAlias
@@ -259,6 +259,31 @@ SERIAL: Final = threading.RLock()
 `sys.modules` and what else the process shares are looked at before and after; and two imports that wait for each
 other's modules cannot arise.
 """
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Lets other threads import and make plugins meanwhile, if this one does: it waits for one of those.
+
+    What they load is then told of as if this thread had loaded it itself, on the way.
+    """
+    times = 0
+    with contextlib.suppress(RuntimeError):  # this thread holds it no more
+        while True:
+            SERIAL.release()
+            times += 1
+    interrupt: BaseException | None = None
+    try:
+        yield
+    finally:
+        while times:
+            try:
+                SERIAL.acquire()
+                times -= 1
+            except BaseException as exc:  # Ctrl-C; whoever took it will give it back as often
+                interrupt = exc
+    if interrupt is not None:
+        raise interrupt
 
 
 def forget(candidate: Candidate, others: Iterable[Candidate]) -> list[str]:

@@ -7,7 +7,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING
 
-from pluginhost import dependencies
+from pluginhost import dependencies, loading
 from pluginhost.entries import Entry
 from pluginhost.events import Events
 from pluginhost.lifecycle import Handle
@@ -109,11 +109,11 @@ class Registry:
             PluginRequirementError: It would wait for itself.
         """
         me = threading.get_ident()
-        with self._change:
-            got = self._wait(handle, me, seconds)
-            if got:
-                self._turns.setdefault(me, []).append(handle)
+        got = False
         try:
+            if not (got := self._take(handle, me, 0)):
+                with loading.aside():  # it may be held by a thread that is about to import the plugin
+                    got = self._take(handle, me, seconds)
             yield got
         finally:
             if got:
@@ -141,16 +141,19 @@ class Registry:
                 if not self._asks[me]:
                     del self._asks[me]
 
-    def _wait(self, handle: Handle, me: int, seconds: float | None) -> bool:
-        if self._owner(handle) is None:
-            return True
-        if path := self._cycle(handle, me):
-            raise dependencies.cycle(path)
-        self._waits[me] = handle
-        try:
-            return self._change.wait_for(lambda: self._owner(handle) is None, seconds)
-        finally:
-            del self._waits[me]
+    def _take(self, handle: Handle, me: int, seconds: float | None) -> bool:
+        """Waits until a handle's turn is free, and returns whether the thread has it now."""
+        with self._change:
+            if path := self._cycle(handle, me):
+                raise dependencies.cycle(path)
+            self._waits[me] = handle
+            try:
+                got = self._change.wait_for(lambda: self._owner(handle) is None, seconds)
+            finally:
+                del self._waits[me]
+            if got:
+                self._turns.setdefault(me, []).append(handle)
+            return got
 
     def _owner(self, handle: Handle) -> int | None:
         return next((thread for thread, held in self._turns.items() if handle in held), None)

@@ -299,6 +299,32 @@ def test_a_start_that_waits_for_an_unload_starts_what_is_known_afterwards() -> N
         assert made == ["init", "shutdown", "init"]
 
 
+def test_a_plugin_that_asks_for_another_as_it_is_made_waits_for_whoever_starts_that() -> None:
+    """Both are to be made one after the other, and the first cannot be before the second is."""
+    inside = threading.Event()
+
+    class Other(Greeter):
+        lang = "Other"
+
+        def greet(self, name: str) -> str:
+            return name
+
+    class Leaning(Other):
+        def __init__(self) -> None:
+            inside.set()
+            until(lambda: len(manager._runner.registry._turns) == 2)  # the other thread has that of the other plugin
+            assert manager.get("other", Greeter).greet("Ada") == "Ada"
+
+    with PluginManager(probe="never") as manager:
+        manager.register("leaning", Leaning)
+        manager.register("other", Other)
+        together(
+            lambda: manager.get("leaning", Greeter),
+            lambda: (inside.wait(SECONDS), manager.get("other", Greeter)),
+        )
+        assert manager.loaded().keys() == {"leaning", "other"}
+
+
 def test_plugins_are_imported_one_after_the_other_whatever_managers_there_are(
     forge: Forge, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
