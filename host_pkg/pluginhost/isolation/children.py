@@ -254,12 +254,12 @@ class Pulse:
             self._child.kill("what it answered to a ping was no sign of life")
             return float("inf")
         silent = now - self._asked
-        if silent >= KILL_SECONDS:
-            self._child.kill(f"it gave no sign of life for {silent:.1f} s")
-            return float("inf")
-        if not self._is_flagged:
+        if not self._is_flagged:  # also where this process was held up itself, and comes to look as late as that
             self._is_flagged = True
             self._flag(silent)
+        elif silent >= KILL_SECONDS:
+            self._child.kill(f"it gave no sign of life for {silent:.1f} s")
+            return float("inf")
         return now + 0.5
 
     def close(self) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from pluginhost.isolation.channel import Channel
@@ -20,9 +21,9 @@ class Dying:
         self.killed.append(why)
 
 
-def pulse_of(child: Any) -> tuple[Pulse, socket.socket]:
+def pulse_of(child: Any, flag: Callable[[float], object] = int) -> tuple[Pulse, socket.socket]:
     ours, theirs = socket.socketpair()
-    return Pulse(child, Channel(Line(ours), None, "the child"), lambda silent: None), theirs
+    return Pulse(child, Channel(Line(ours), None, "the child"), flag), theirs
 
 
 def test_a_death_that_is_seen_first_by_the_pulse_is_left_to_tell_itself() -> None:
@@ -52,3 +53,16 @@ def test_a_child_that_answers_a_ping_with_something_else_is_killed() -> None:
         theirs.sendall(b"\xff" * 16)
         pulse.look(2.0)
     assert child.killed == ["what it answered to a ping was no sign of life"]
+
+
+def test_a_child_is_told_of_before_it_is_killed_however_late_its_host_looks() -> None:
+    """The host may have been stopped as well, by Ctrl-Z or with its machine."""
+    child, silent = Dying(), []
+    pulse, theirs = pulse_of(child, silent.append)
+    with theirs:
+        pulse.look(1.0)
+        assert pulse.look(1_001.0) == 1_001.5
+        assert (silent, child.killed) == ([1_000.0], [])
+        assert pulse.look(1_001.5) == float("inf")
+    assert child.killed == ["it gave no sign of life for 1000.5 s"]
+    pulse.close()
