@@ -633,7 +633,7 @@ add(
     "after",
     "a call of the first one hangs",
     first={
-        "more": "def greet(self, name):\n    if name == 'hang': time.sleep(1.9)\n    return f'{NUMBER} {part.NUMBER} {name}'"
+        "more": "def greet(self, name):\n    while name == 'hang' and not os.path.exists(HOME + '/go'): time.sleep(0.01)\n    return f'{NUMBER} {part.NUMBER} {name}'"
     },
     told="drain-timeout leak",
     more={"shutdown_timeout": 1.0},
@@ -701,7 +701,7 @@ add(
     "state-failed",
     "reload",
     first={
-        "more": f"def export_state(self): pass{_RESTORES}\ndef greet(self, name):\n    if name == 'hang': time.sleep(1.9)\n    return f'{{NUMBER}} {{part.NUMBER}} {{name}}'"
+        "more": f"def export_state(self): pass{_RESTORES}\ndef greet(self, name):\n    while name == 'hang' and not os.path.exists(HOME + '/go'): time.sleep(0.01)\n    return f'{{NUMBER}} {{part.NUMBER}} {{name}}'"
     },
     second={"more": _RESTORES},
     ends=1,
