@@ -151,7 +151,7 @@ def test_a_call_that_takes_too_long_is_told_with_the_program(plugin: GoPluginCli
 def test_messages_have_no_cap(plugin: GoPluginClient) -> None:
     data = os.urandom(6_000_000)
     reply = plugin.call("/peer.Peer/Echo", Data(data=data).SerializeToString())
-    assert Data.FromString(reply).data == data
+    same(Data.FromString(reply).data, data)
 
 
 def test_both_call_each_other_back_through_the_broker(plugin: GoPluginClient) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import isolated
 import msgspec
 import pytest
+from comparing import same
 from isolated import PEER, Child, child, holdings, start, threads
 from pluginhost.errors import PluginCallError
 from pluginhost.isolation.failures import Failure
@@ -56,9 +57,11 @@ def test_linux_has_its_own_way() -> None:
 
 def test_calls_of_all_sizes_are_answered(running: Child) -> None:
     for size in (0, 1, 4096, 65_535, 65_536, 1 << 20, LIMIT - 100):
-        assert running.call("echo", "x" * size) == "x" * size
+        same(running.call("echo", "x" * size), "x" * size)
         body = os.urandom(16) * (size // 16)
-        assert running.call("handle", Request("1", body)) == Response(200, body)
+        response = running.call("handle", Request("1", body))
+        same(response.body, body)
+        assert response == Response(200, body)
 
 
 def test_what_is_raised_arrives_as_text(running: Child) -> None:
@@ -142,9 +145,11 @@ async def until_told(running: Child, what: str) -> list[str]:
 def test_awaited_calls_of_all_sizes_are_answered(running: Child) -> None:
     async def main() -> None:
         for size in (0, 1, 4096, 65_535, 65_536, 1 << 20, LIMIT - 100):
-            assert await running.call_async("echo", "x" * size) == "x" * size
+            same(await running.call_async("echo", "x" * size), "x" * size)
             body = os.urandom(16) * (size // 16)
-            assert await running.call_async("handle", Request("1", body)) == Response(200, body)
+            response = await running.call_async("handle", Request("1", body))
+            same(response.body, body)
+            assert response == Response(200, body)
         assert await running.call_async("sleep_well", 0.0) == 0.0
 
     awaited(main())
@@ -452,7 +457,7 @@ def test_a_system_without_memfd_does_without_arenas(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(os, "memfd_create", refuse)
     with child(LINUX) as started:
-        assert started.call("echo", "x" * (1 << 20)) == "x" * (1 << 20)
+        same(started.call("echo", "x" * (1 << 20)), "x" * (1 << 20))
 
 
 def test_the_parent_death_signal_is_set() -> None:

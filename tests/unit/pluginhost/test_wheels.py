@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from comparing import same
 from handmade import Handmade, member, row
 from pluginhost import archives, wheels
 from zoo.wheels import ENTRIES, WARNINGS, Entry
@@ -42,7 +43,7 @@ def test_every_fault_is_told_by_its_code(entry: Entry, tmp_path: Path) -> None:
         assert finding.hint
         assert all(part in f"{finding.message} {path}" for part in entry.known)
     assert [*tmp_path.iterdir()] == [path], "nothing is written"
-    assert path.read_bytes() == before
+    same(path.read_bytes(), before)
 
 
 @pytest.mark.parametrize(
