@@ -140,7 +140,7 @@ class Generation:
         """Waits for the calls that are inside, calls `shutdown`, and takes back what the plugin was given.
 
         Args:
-            seconds: The deadline of all that; the calls have half of it.
+            seconds: The deadline of all that; the calls have half of it, and `shutdown` at least the other.
 
         Returns:
             All that went wrong, and what went wrong with its shutdown.
@@ -149,7 +149,7 @@ class Generation:
         try:
             inside = self.drain(seconds / 2)
         finally:  # Ctrl-C ends the waiting
-            error = self.shutdown(deadline - time.monotonic())
+            error = self.shutdown(max(deadline - time.monotonic(), seconds / 2))
         told = [error.finding, *error.more] if error else []
         return [self._not_drained(inside, seconds / 2), *told] if inside else told, error
 

@@ -216,6 +216,22 @@ def test_a_shutdown_that_hangs_is_given_up_and_leaves_time_to_the_others(
     assert "shutdown p" in notes.notes
 
 
+def test_a_shutdown_has_its_half_of_the_time_though_the_machine_stood_still_before(
+    forge: Forge, site: Path, notes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pluginhost.generations import Generation
+
+    forge.plugin("p", NOTES)
+    got: list[float] = []
+    with manage(shutdown_timeout=0.4) as manager:
+        manager.get("p", Plugin)
+        with monkeypatch.context() as patch:
+            patch.setattr(Generation, "drain", lambda self, seconds: time.sleep(1.5 * seconds) or 0)
+            patch.setattr(Generation, "shutdown", lambda self, seconds: got.append(seconds))
+            manager.stop("p")
+    assert got == [0.1]  # a half of its share, which is a half of all
+
+
 def test_ctrl_c_while_a_plugin_stops_ends_it_once_and_it_can_be_started_again(
     forge: Forge, site: Path, notes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
