@@ -505,7 +505,7 @@ add(
     "validate fails, and shutdown hangs",
     "validate-failed",
     "init",
-    second={"validate": "1 / 0", "shutdown": "time.sleep(1.5)"},
+    second={"validate": "1 / 0", "shutdown": "time.sleep(4)"},
     settings={"shutdown_timeout": 0.1},
     ends=1,
     told="shutdown-timeout",
@@ -614,6 +614,7 @@ state(
 
 # -------------------------------------------------------------------------------------------------------- after that
 _LEFT = {"settings": {"shutdown_timeout": 0.2}}
+_UNTIL_GO = "while not os.path.exists(HOME + '/go'): time.sleep(0.01)"  # until all is seen
 add("after", "the first one's shutdown raises", first={"shutdown": "1 / 0"}, told="shutdown-failed")
 add(
     "after",
@@ -625,7 +626,7 @@ add("after", "the first one's shutdown returns something", first={"shutdown": "r
 add(
     "after",
     "the first one's shutdown hangs",
-    first={"shutdown": "time.sleep(1.9)"},
+    first={"shutdown": _UNTIL_GO},
     told="shutdown-timeout leak",
     **_LEFT,
 )
@@ -633,7 +634,7 @@ add(
     "after",
     "a call of the first one hangs",
     first={
-        "more": "def greet(self, name):\n    while name == 'hang' and not os.path.exists(HOME + '/go'): time.sleep(0.01)\n    return f'{NUMBER} {part.NUMBER} {name}'"
+        "more": f"def greet(self, name):\n    if name == 'hang':\n        {_UNTIL_GO}\n    return f'{{NUMBER}} {{part.NUMBER}} {{name}}'"
     },
     told="drain-timeout leak",
     more={"shutdown_timeout": 1.0},
@@ -701,7 +702,7 @@ add(
     "state-failed",
     "reload",
     first={
-        "more": f"def export_state(self): pass{_RESTORES}\ndef greet(self, name):\n    while name == 'hang' and not os.path.exists(HOME + '/go'): time.sleep(0.01)\n    return f'{{NUMBER}} {{part.NUMBER}} {{name}}'"
+        "more": f"def export_state(self): pass{_RESTORES}\ndef greet(self, name):\n    if name == 'hang':\n        {_UNTIL_GO}\n    return f'{{NUMBER}} {{part.NUMBER}} {{name}}'"
     },
     second={"more": _RESTORES},
     ends=1,
