@@ -285,19 +285,19 @@ batch(
     [
         Call("returns late", "time.sleep(0.6)\nreturn 'late'", "", "'late'", goes_on=False),
         Call("is called soon after", "return 'on'", "breaker-open", goes_on=False),
-        Call("is called some time after", "return 'on'", "", "'on'", wait=0.6),
+        Call("is called some time after", "return 'on'", "", "'on'", wait=1.6),
     ],
-    call_timeout=0.3, on_timeout="report", breaker_seconds=0.5, also="call-timeout",
+    call_timeout=0.3, on_timeout="report", breaker_seconds=1.5, also="call-timeout",
 )  # fmt: skip
 batch(
     "calls that fail one after the other",
     [
         *(Call(f"fails the {nth} time", "raise SystemExit(0)", goes_on=False) for nth in ("first", "second", "third")),
         Call("is called soon after", "return 'on'", "breaker-open", goes_on=False),
-        Call("is tried, and fails", "raise SystemExit(0)", goes_on=False, wait=0.6),
+        Call("is tried, and fails", "raise SystemExit(0)", goes_on=False, wait=1.6),
         Call("is called soon after that", "return 'on'", "breaker-open", goes_on=False),
-        Call("is tried, and answers", "return 'on'", "", "'on'", wait=0.6),
+        Call("is tried, and answers", "return 'on'", "", "'on'", wait=1.6),
         Call("fails once more", "raise SystemExit(0)"),
     ],
-    breaker_failures=3, breaker_seconds=0.5,
+    breaker_failures=3, breaker_seconds=1.5,
 )  # fmt: skip

@@ -229,10 +229,14 @@ class Pulse:
     def __init__(self, child: Mortal, channel: Way, flag: Callable[[float], None]) -> None:
         self._child, self._channel, self._flag = child, channel, flag
         self._asked: float | None = None
+        self._due = 0.0
         self._is_flagged = self._is_left = False
 
     def look(self, now: float) -> float:
-        """Asks, or sees whether an answer has come, and returns when to look again."""
+        """Asks, or sees whether an answer has come, and returns when to look again.
+
+        The watchdog looks at all that it watches whenever it is time for one: what comes too early asks nothing.
+        """
         if self._is_left:
             return float("inf")
         if self._child.ended.is_set():
@@ -241,16 +245,20 @@ class Pulse:
         if not self._channel.is_open:
             self._child.kill("it closed a channel and lived on")
             return float("inf")
+        if now < self._due:
+            return self._due
+        self._due = now + 0.5
         try:
             if self._asked is not None and self._channel.has_answered(PING):
                 self._asked, self._is_flagged = None, False
             if self._asked is None:
                 self._channel.tell(PING, EMPTY, 0.1)
                 self._asked = now
-                return now + FLAG_SECONDS
+                self._due = now + FLAG_SECONDS
+                return self._due
         except PluginCallError as exc:
             if exc.finding.code == "channel-lost":  # which a socket tells before the process table does
-                return now + 0.5
+                return self._due
             self._child.kill("what it answered to a ping was no sign of life")
             return float("inf")
         silent = now - self._asked
@@ -260,7 +268,7 @@ class Pulse:
         elif silent >= KILL_SECONDS:
             self._child.kill(f"it gave no sign of life for {silent:.1f} s")
             return float("inf")
-        return now + 0.5
+        return self._due
 
     def close(self) -> None:
         """Asks no more; for when nobody looks any more, and the child has ended."""

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from pluginhost.isolation.channel import Channel
 from pluginhost.isolation.children import Pulse
 from pluginhost.isolation.lines import Line
@@ -49,9 +50,9 @@ def test_a_child_that_answers_a_ping_with_something_else_is_killed() -> None:
     child = Dying()
     pulse, theirs = pulse_of(child)
     with theirs:
-        pulse.look(1.0)
+        due = pulse.look(1.0)
         theirs.sendall(b"\xff" * 16)
-        pulse.look(2.0)
+        pulse.look(due)
     assert child.killed == ["what it answered to a ping was no sign of life"]
 
 
@@ -65,4 +66,22 @@ def test_a_child_is_told_of_before_it_is_killed_however_late_its_host_looks() ->
         assert (silent, child.killed) == ([1_000.0], [])
         assert pulse.look(1_001.5) == float("inf")
     assert child.killed == ["it gave no sign of life for 1000.5 s"]
+    pulse.close()
+
+
+def test_a_look_before_its_time_asks_nothing_and_tells_of_nothing() -> None:
+    """As the watchdog looks, which was woken for another."""
+    child, silent = Dying(), []
+    pulse, theirs = pulse_of(child, silent.append)
+    with theirs:
+        due = pulse.look(1.0)
+        asked = theirs.recv(1_000)
+        assert [pulse.look(1.0), pulse.look(due - 0.001)] == [due, due]
+        assert silent == []
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1_000)
+        assert asked
+        pulse.look(due)
+    assert silent == [due - 1.0]
     pulse.close()
