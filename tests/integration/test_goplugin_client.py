@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from pluginhost.goplugin import AsyncGoPluginClient, GoPluginClient
 from pluginhost.goplugin import client as client_module
 from pluginhost.goplugin.certificates import Certificate
 from pluginhost.goplugin.channel import quiet_wire
+from pluginhost.isolation.spawning import Nursery
 from waiting import is_alive, until, until_async
 
 if TYPE_CHECKING:
@@ -294,6 +296,35 @@ def test_a_start_that_is_cancelled_leaves_nothing(folder: Path) -> None:
 
     before = set(os.listdir(folder))
     asyncio.run(run())
+    assert set(os.listdir(folder)) == before
+
+
+def test_a_plugin_that_is_killed_while_its_process_is_made_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Future[Any] = Future()
+
+    def run(nursery: Nursery, *args: Any, **named: Any) -> Future[Any]:
+        made.set_result(real(nursery, *args, **named).result())
+        return told
+
+    async def main() -> None:
+        client = AsyncGoPluginClient(["sleep", "1000"], HANDSHAKE)
+        starting = asyncio.create_task(client.start())
+        await until_async(made.done)
+        killing = asyncio.create_task(client.kill())
+        await asyncio.sleep(0.05)
+        assert not killing.done()
+        told.set_result(made.result())
+        await killing
+        assert not is_alive(made.result().pid)
+        with pytest.raises(GoPluginError):
+            await starting
+
+    before = set(os.listdir(folder))
+    real, told = Nursery.run, Future[Any]()
+    monkeypatch.setattr(Nursery, "run", run)
+    asyncio.run(main())
     assert set(os.listdir(folder)) == before
 
 

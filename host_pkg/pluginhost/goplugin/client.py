@@ -120,6 +120,7 @@ class AsyncGoPluginClient:
         self._known = Faults(escape(shlex.join(words), limit=_NAME))
         self._nursery = Nursery()
         self._has_begun = False
+        self._starting: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._reading: asyncio.Task[None] | None = None
         self._heard = 0
@@ -166,6 +167,7 @@ class AsyncGoPluginClient:
         if self._has_begun or self._ending is not None:
             raise wrong(f"{self._known.name} was started before", "make another client for another process")
         self._has_begun = True
+        starting = self._starting = asyncio.get_running_loop().create_future()
         try:
             started = await begin(self._plan, self._known, self._nursery)
             if self._ending is not None:
@@ -174,6 +176,8 @@ class AsyncGoPluginClient:
         except BaseException:
             await self._finish(self._end(gently=False))
             raise
+        finally:
+            starting.set_result(None)
 
     async def kill(self) -> None:
         """Asks the plugin to end, and ends it if it does not; nothing of it is left then."""
@@ -181,6 +185,8 @@ class AsyncGoPluginClient:
             await self._finish(self._end(gently=True))
         else:
             await asyncio.shield(self._ending)
+        if self._starting is not None:
+            await asyncio.shield(self._starting)  # whose process was just being made: it has seen to it
 
     async def wait(self) -> int | None:
         """Waits for the program's end, whatever the reason, and returns its exit code."""
@@ -316,6 +322,7 @@ class AsyncGoPluginClient:
         await asyncio.shield(self._ending)  # who is cancelled meanwhile leaves nothing
 
     async def _end(self, *, gently: bool) -> None:
+        self._known.is_unwanted = True
         program, channel = self._known.program, self._known.channel
         if program is not None:
             if gently and channel is not None and self._tasks and not program.ended.done():

@@ -23,10 +23,12 @@ class Faults:
         name: What it is called: its command.
         program: Its process, once there is one.
         channel: The channel to it, once there is one.
+        is_unwanted: Whether it is to be ended, as soon as there is a process.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_unwanted = False
         self.program: Program | None = None
         self.channel: Channel | None = None
 

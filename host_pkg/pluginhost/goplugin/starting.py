@@ -153,6 +153,8 @@ async def _spawn(
             raise faults.failed("program-unstartable", describe(exc)) from exc
         raise
     faults.program = program
+    if faults.is_unwanted:  # since it was being made
+        program.kill()
     return program, folder
 
 
