@@ -667,7 +667,7 @@ add(
     "export_state hangs",
     "state-failed",
     "reload",
-    first={"more": f"def export_state(self): time.sleep(1.5){_RESTORES}"},
+    first={"more": f"def export_state(self): time.sleep(4){_RESTORES}"},
     second={"more": _RESTORES},
     ends=1,
     version="1.0.0",
@@ -679,7 +679,7 @@ add(
     "state-refused",
     "reload",
     first={"more": f"def export_state(self): pass{_RESTORES}"},
-    second={"more": "def restore_state(self, state): time.sleep(1.5)"},
+    second={"more": "def restore_state(self, state): time.sleep(4)"},
     ends=1,
     **_SLOW,
 )
