@@ -280,10 +280,10 @@ def aside() -> Iterator[None]:
             try:
                 SERIAL.acquire()
                 times -= 1
-            except BaseException as exc:  # Ctrl-C; whoever took it will give it back as often
+            except BaseException as exc:  # Ctrl-C: the `with` blocks around will give up what they took all the same
                 interrupt = exc
-    if interrupt is not None:
-        raise interrupt
+        if interrupt is not None:
+            raise interrupt
 
 
 def forget(candidate: Candidate, others: Iterable[Candidate]) -> list[str]:
