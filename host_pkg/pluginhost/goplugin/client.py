@@ -119,7 +119,6 @@ class AsyncGoPluginClient:
         )
         self._known = Faults(escape(shlex.join(words), limit=_NAME))
         self._nursery = Nursery()
-        self._has_begun = False
         self._starting: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._reading: asyncio.Task[None] | None = None
@@ -164,9 +163,8 @@ class AsyncGoPluginClient:
             GoPluginError: It does not come to serve; nothing of it is left then.
             ConfigurationError: It was started before.
         """
-        if self._has_begun or self._ending is not None:
+        if self._starting is not None or self._ending is not None:
             raise wrong(f"{self._known.name} was started before", "make another client for another process")
-        self._has_begun = True
         starting = self._starting = asyncio.get_running_loop().create_future()
         try:
             started = await begin(self._plan, self._known, self._nursery)
