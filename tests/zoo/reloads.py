@@ -615,6 +615,7 @@ state(
 # -------------------------------------------------------------------------------------------------------- after that
 _LEFT = {"settings": {"shutdown_timeout": 0.2}}
 _UNTIL_GO = "while not os.path.exists(HOME + '/go'): time.sleep(0.01)"  # until all is seen
+_HANGS = f"def greet(self, name):\n    if name == 'hang':\n        {_UNTIL_GO}\n    return f'{{NUMBER}} {{part.NUMBER}} {{name}}'"
 add("after", "the first one's shutdown raises", first={"shutdown": "1 / 0"}, told="shutdown-failed")
 add(
     "after",
@@ -633,9 +634,7 @@ add(
 add(
     "after",
     "a call of the first one hangs",
-    first={
-        "more": f"def greet(self, name):\n    if name == 'hang':\n        {_UNTIL_GO}\n    return f'{{NUMBER}} {{part.NUMBER}} {{name}}'"
-    },
+    first={"more": _HANGS},
     told="drain-timeout leak",
     more={"shutdown_timeout": 1.0},
 )
@@ -701,9 +700,7 @@ add(
     "a call does not end meanwhile",
     "state-failed",
     "reload",
-    first={
-        "more": f"def export_state(self): pass{_RESTORES}\ndef greet(self, name):\n    if name == 'hang':\n        {_UNTIL_GO}\n    return f'{{NUMBER}} {{part.NUMBER}} {{name}}'"
-    },
+    first={"more": f"def export_state(self): pass{_RESTORES}\n{_HANGS}"},
     second={"more": _RESTORES},
     ends=1,
     version="1.0.0",
