@@ -18,7 +18,7 @@ class Liar(ValueError):
     __traceback__ = __class__ = __cause__ = property(lambda self: 1 / 0)
     def __str__(self): raise SystemExit
 def own(): raise KeyError("x")
-def library(): json.loads("{")
+def parsing(): json.loads("{")
 def host(): importlib.import_module("no_such_module")
 def back(call): return call()
 def liar(): raise Liar("x")
@@ -52,7 +52,7 @@ def test_the_plugins_own_line_is_told(plugin: Any) -> None:
 
 
 def test_so_is_the_librarys_in_which_it_ends(plugin: Any) -> None:
-    told = place(caught(plugin.library), "zoo_plugin")
+    told = place(caught(plugin.parsing), "zoo_plugin")
     assert told.startswith(f"in {json.decoder.__file__}, line ")
     assert told.endswith(", called from /site/zoo_plugin/inner.py, line 7")
 
@@ -69,7 +69,7 @@ def test_of_several_of_the_plugins_lines_the_innermost_is_told(plugin: Any) -> N
 def test_a_plugin_is_all_of_its_package_and_the_parents_that_are_imported_first(plugin: Any) -> None:
     exc = caught(plugin.own)
     assert place(exc, "zoo_plugin.inner") == place(exc, "zoo_plugin.inner.more") == place(exc, "zoo_plugin")
-    assert place(caught(plugin.library), "zoo_plug").startswith(f"in {json.decoder.__file__}")
+    assert place(caught(plugin.parsing), "zoo_plug").startswith(f"in {json.decoder.__file__}")
 
 
 def test_what_the_host_could_not_even_call_has_no_place() -> None:
