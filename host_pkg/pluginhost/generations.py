@@ -190,10 +190,11 @@ class Generation:
         plugin: Any = self.loaded.plugin
         raised: list[BaseException] = []
         returned: list[object] = []
-        over = threading.Event()  # and not the thread's own word, which is in the plugin's hands
+        begun, over = threading.Event(), threading.Event()  # not the thread's own word, which is in the plugin's hands
         before = threading.enumerate()
 
         def run() -> None:
+            begun.wait()  # until then `start` waits for the thread's own word
             try:
                 returned.append(plugin.shutdown())
             except BaseException as exc:
@@ -206,7 +207,10 @@ class Generation:
             target=contextvars.copy_context().run, args=(run,), name=f"shutdown of {self.name}", daemon=True
         )
         try:
-            thread.start()
+            try:
+                thread.start()
+            finally:  # also where Ctrl-C came into it: the thread has begun all the same
+                begun.set()
         except RuntimeError:  # while the interpreter ends, where what hangs here is broken off
             run()
         else:

@@ -216,6 +216,34 @@ def test_a_shutdown_that_hangs_is_given_up_and_leaves_time_to_the_others(
     assert "shutdown p" in notes.notes
 
 
+def test_a_shutdown_that_says_its_thread_never_began_is_given_up_as_any_other(
+    forge: Forge, site: Path, notes: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that begins the thread is held up here until the plugin has said so, as a busy machine may do."""
+    notes.go_on, notes.has_said = threading.Event(), threading.Event()
+    shutdown = "notes, own = sys.modules['zoo_notes'], sys.modules['threading'].current_thread()"
+    shutdown += "; own._started.clear(); notes.has_said.set(); notes.go_on.wait(1000)"
+    forge.plugin("denies", NOTES + f"class New(Noting):\n    def shutdown(self):\n        {shutdown}\n")
+    begin = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
+    begin_thread = getattr(threading, begin)
+
+    def begin_slowly(*args: Any, **named: Any) -> Any:
+        begun = begin_thread(*args, **named)
+        notes.has_said.wait(0.5)
+        return begun
+
+    with manage(shutdown_timeout=1.4) as manager:
+        manager.get("denies", Plugin)
+        monkeypatch.setattr(threading, begin, begin_slowly)
+        closes = threading.Thread(target=manager.close, daemon=True)
+        with caplog.at_level(logging.ERROR):
+            closes.start()
+            closes.join(60)
+        assert not closes.is_alive()
+        notes.go_on.set()
+    assert "[shutdown-timeout]" in caplog.text
+
+
 def test_a_shutdown_has_its_half_of_the_time_though_the_machine_stood_still_before(
     forge: Forge, site: Path, notes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
