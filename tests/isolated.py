@@ -193,9 +193,9 @@ def main(name: str, invitation: str, host: str, death: str) -> None:
     die(death, "entrance")
     take, listen = entrance.take, channel.Channel.listen
 
-    def dying_take() -> object:
+    def dying_take(kind: int) -> object:
         die(death, "take")
-        return take()
+        return take(kind)
 
     def dying_listen(self: channel.Channel) -> Frame | None:
         if self._arena or name == "portable":

@@ -21,7 +21,7 @@ from comparing import same
 from isolated import PEER, Child, child, holdings, start, threads
 from pluginhost.errors import PluginCallError
 from pluginhost.isolation.failures import Failure
-from pluginhost.isolation.frames import FAILED, LIMIT, META_LIMIT, Message
+from pluginhost.isolation.frames import BACK, FAILED, LIMIT, META_LIMIT, OPEN, Message
 from pluginhost.isolation.pool import Control, Pool
 from pluginhost.isolation.system import LINUX, PORTABLE, Entrance, System, best, named
 from waiting import is_alive, stop, until, until_async
@@ -482,3 +482,30 @@ def test_a_line_through_the_portable_door_has_no_deadline() -> None:
     line.close()
     friend[0].control.close()
     door.close()
+
+
+def test_what_comes_late_through_the_portable_door_is_for_what_it_was_announced() -> None:
+    """A child that is held up connects after its host has given up; by then its host may wait for another channel."""
+    door = PORTABLE.door()
+    friend: list[Entrance] = []
+    thread = threading.Thread(target=lambda: friend.append(PORTABLE.enter(door.invitation)))
+    thread.start()
+    control = door.admit(60.0)
+    thread.join()
+    [entrance] = friend
+    lines = [control, entrance.control]
+    with pytest.raises(TimeoutError):
+        door.open(BACK, lambda: None, 0.05, in_packets=False)
+    late = entrance.take(BACK).line
+    lines += [late, *(ends.line for ends in (entrance.take(OPEN), entrance.take(OPEN)))]
+    for kind, theirs in ((OPEN, lines[3]), (BACK, late), (OPEN, lines[4])):
+        ours = door.open(kind, lambda: None, 60.0, in_packets=False).line
+        lines.append(ours)
+        assert ours.sock.getpeername() == theirs.sock.getsockname()
+    left = entrance.take(BACK).line
+    lines.append(entrance.take(OPEN).line)
+    lines.append(door.open(OPEN, lambda: None, 60.0, in_packets=False).line)
+    door.close()
+    assert not left.sock.recv(1), "what nobody asked for any more is closed with the door"
+    for line in (*lines, left):
+        line.close()

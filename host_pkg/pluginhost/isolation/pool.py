@@ -113,7 +113,7 @@ class Control:
     def _opened(self, operation: int, timeout: float | None, *, in_packets: bool) -> Ends:
         try:
             return self._door.open(
-                lambda: self._channel.tell(operation, EMPTY, timeout), timeout, in_packets=in_packets
+                operation, lambda: self._channel.tell(operation, EMPTY, timeout), timeout, in_packets=in_packets
             )
         except TimeoutError as exc:
             raise busy(self._peer, timeout) from exc

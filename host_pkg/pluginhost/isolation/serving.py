@@ -59,7 +59,7 @@ def serve(
         if frame.operation != OPEN and take_back is None:
             raise malformed(f"operation {frame.operation} over the control channel")
         try:
-            ends = entrance.take()
+            ends = entrance.take(frame.operation)
             if take_back:
                 take_back(ends)
                 continue

@@ -27,6 +27,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from pluginhost.isolation import frames
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 _LOCALHOST: Final = "127.0.0.1"
 _TOKEN: Final = 32
+_CONTROL: Final = 0
+"""What a control channel is for, as the portable door tells it from others."""
 _LOOK_SECONDS: Final = 0.1
 """How often a door that waits looks whether it was closed."""
 
@@ -78,10 +81,11 @@ class Door(ABC):
         """
 
     @abstractmethod
-    def open(self, announce: Announce, timeout: float | None, *, in_packets: bool) -> Ends:
+    def open(self, kind: int, announce: Announce, timeout: float | None, *, in_packets: bool) -> Ends:
         """Returns the host's end of another channel.
 
         Args:
+            kind: What it is for, from 1 to 255.
             announce: Tells the child, over the control channel, to take its end.
             timeout: Seconds that the child may take to come.
             in_packets: Whether its users take frames that come as packets, which is a tenth of a call less.
@@ -105,8 +109,11 @@ class Entrance(ABC):
     control: Line
 
     @abstractmethod
-    def take(self) -> Ends:
+    def take(self, kind: int) -> Ends:
         """Returns the child's end of the channel that was announced.
+
+        Args:
+            kind: What it was announced for.
 
         Raises:
             OSError: It is not there.
@@ -210,7 +217,7 @@ class _LinuxDoor(Door):
         self._control = _Passing(self._ours)
         return self._control
 
-    def open(self, announce: Announce, timeout: float | None, *, in_packets: bool) -> Ends:
+    def open(self, kind: int, announce: Announce, timeout: float | None, *, in_packets: bool) -> Ends:
         assert self._control is not None
         with contextlib.ExitStack() as undo:
             if arena := self._arena():
@@ -248,7 +255,7 @@ class _LinuxEntrance(Entrance):
         sock.set_inheritable(False)  # what the plugin starts is no part of this
         self._control = self.control = _Receiving(sock)
 
-    def take(self) -> Ends:
+    def take(self, kind: int) -> Ends:
         fds, self._control.taken = self._control.taken, []
         if not fds:
             raise OSError("no descriptor came with it")
@@ -385,43 +392,49 @@ class _PortableDoor(Door):
         self._token = secrets.token_hex(_TOKEN // 2)
         self._listener = socket.create_server((_LOCALHOST, 0))
         self._control: socket.socket | None = None
+        self._came: dict[int, deque[Line]] = {}  # by what they are for
         self._is_open = True
         self.inherited = ()
         self.invitation = f"{self._listener.getsockname()[1]} {self._token}"
 
     def admit(self, timeout: float) -> Line:
-        line = self._accept(timeout)
+        line = self._accept(_CONTROL, timeout)
         self._control = line.sock
         return line
 
-    def open(self, announce: Announce, timeout: float | None, *, in_packets: bool) -> Ends:
+    def open(self, kind: int, announce: Announce, timeout: float | None, *, in_packets: bool) -> Ends:
         announce()
-        line = self._accept(timeout)
+        line = self._accept(kind, timeout)
         return Ends(_named(line, line.sock.getpeername()[1]), None)
 
     def close(self) -> None:
         self._is_open = False
         self._listener.close()
+        for came in self._came.values():
+            while came:
+                came.popleft().close()
 
-    def _accept(self, timeout: float | None) -> Line:
-        """Returns the next connection that knows the token; any process of this machine may connect.
+    def _accept(self, kind: int, timeout: float | None) -> Line:
+        """Returns the next connection for this that knows the token; any process of this machine may connect.
 
-        One that was announced and came too late is as good as that which is waited for.
+        One that was announced for the same and came too late is as good as that which is waited for.
         """
         import hmac  # only a host needs it
 
         until = float("inf") if timeout is None else time.monotonic() + timeout
-        while True:
+        while not self._came.get(kind):
             self._wait(until)
             line = Line(_prompt(self._listener.accept()[0]))
             line.begin(min(1.0, until - time.monotonic()))  # who knows the token has sent it
-            try:
-                if hmac.compare_digest(b"".join(line.receive_more(_TOKEN)), self._token.encode()):
-                    line.begin(None)  # that was the time for the token, and not for what comes then
-                    return line
-            except OSError:
-                pass
-            line.close()
+            told = b""
+            with contextlib.suppress(OSError):
+                told = b"".join(line.receive_more(_TOKEN + 1))
+            if hmac.compare_digest(told[:-1], self._token.encode()):
+                line.begin(None)  # that was the time for the token, and not for what comes then
+                self._came.setdefault(told[-1], deque()).append(line)
+            else:
+                line.close()
+        return self._came[kind].popleft()
 
     def _wait(self, until: float) -> None:
         """Waits for a connection, as long as the door is open and the child there.
@@ -449,15 +462,15 @@ class _PortableDoor(Door):
 class _PortableEntrance(Entrance):
     def __init__(self, port: int, token: str) -> None:
         self._port, self._token = port, token.encode()
-        self.control = self._connect()
+        self.control = self._connect(_CONTROL)
 
-    def take(self) -> Ends:
-        line = self._connect()
+    def take(self, kind: int) -> Ends:
+        line = self._connect(kind)
         return Ends(_named(line, line.sock.getsockname()[1]), None)
 
-    def _connect(self) -> Line:
+    def _connect(self, kind: int) -> Line:
         line = Line(_prompt(socket.create_connection((_LOCALHOST, self._port))))
-        line.send(self._token)
+        line.send(self._token + bytes([kind]))
         return line
 
 
