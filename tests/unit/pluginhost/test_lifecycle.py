@@ -10,8 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import threading
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +23,6 @@ from pluginhost import (
     PluginManager,
     PluginsFailed,
     PluginStopped,
-    generations,
     loading,
 )
 from pluginhost.lifecycle import TRANSITIONS
@@ -114,22 +112,6 @@ def load(
         return Loaded(candidate, ModuleType("zoo"), source.factory(), [])  # type: ignore[misc]
     except ValueError as exc:
         raise PluginFactoryError(Finding("factory-failed", str(exc), "none")) from exc
-
-
-class Inline:
-    """Stands in for the thread of a shutdown."""
-
-    def __init__(self, target: Callable[..., object], args: tuple[object, ...], **named: object) -> None:
-        self._run = lambda: target(*args)
-
-    def start(self) -> None:
-        self._run()
-
-    def join(self, seconds: float) -> None:
-        """It has ended."""
-
-    def is_alive(self) -> bool:
-        return False
 
 
 class Model:
@@ -288,7 +270,6 @@ class Life:
 def test_lives_go_as_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "load", load)
     monkeypatch.setattr(Watchdog, "_start", lambda watchdog: None)
-    monkeypatch.setattr(generations, "threading", SimpleNamespace(Thread=Inline, Event=threading.Event, enumerate=list))
 
     @settings(max_examples=LIVES, database=None)
     @given(st.tuples(*[st.sampled_from(DRAWN)] * 6))
