@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _ANSWER_LIMIT: Final = 1 << 20
 _READ_SIZE: Final = 16 << 10
+_LAST_SECONDS: Final = 1.0
+"""How long what it wrote is read once it has ended: a grandchild that escaped may hold the other end."""
 # `sys` and `marshal` are the interpreter's own: nothing can stand in for them before the path is the host's.
 _START: Final = (
     "import sys, marshal; job = marshal.load(sys.stdin.buffer); sys.path[:] = job['path']; "
@@ -122,12 +124,12 @@ class Child(Generic[A]):
         except OSError:
             pass  # nothing of it is left
         self._process.wait()
+        deadline = time.monotonic() + _LAST_SECONDS
         for reader in self._readers:
-            reader.join(0.2)  # a grandchild that escaped may hold the other end
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            reader.join(max(0.0, deadline - time.monotonic()))
+        if self._process.stdin is not None:
             with contextlib.suppress(OSError):
-                if stream is not None and not any(reader.is_alive() for reader in self._readers):
-                    stream.close()
+                self._process.stdin.close()
 
     def status(self) -> str:
         """Returns how the process ended, in words."""
@@ -135,23 +137,27 @@ class Child(Generic[A]):
 
     def _listen(self, stream: IO[bytes]) -> None:
         """Keeps the lines that carry the nonce; what else is written there is nobody's word."""
-        while line := stream.readline(_ANSWER_LIMIT):
-            try:
-                answer = self._answers.decode(line)
-            except (msgspec.DecodeError, RecursionError):
-                continue
-            if answer.nonce == self._nonce:
-                self._answer = answer
-                if answer.is_last:
-                    break
-        with self._answered:
-            self._is_over = True
-            self._answered.notify()
+        with stream:
+            while line := stream.readline(_ANSWER_LIMIT):
+                try:
+                    answer = self._answers.decode(line)
+                except (msgspec.DecodeError, RecursionError):
+                    continue
+                if answer.nonce == self._nonce:
+                    self._answer = answer
+                    if answer.is_last:
+                        break
+            with self._answered:
+                self._is_over = True
+                self._answered.notify()
+            while stream.read1(_READ_SIZE):  # type: ignore[attr-defined]
+                pass  # it is closed once the other end is: no sooner, as who writes there would be told so
 
     def _keep_last(self, stream: IO[bytes]) -> None:
-        while data := stream.read1(_READ_SIZE):  # type: ignore[attr-defined]
-            self._stderr += data
-            del self._stderr[: -self._limit]
+        with stream:
+            while data := stream.read1(_READ_SIZE):  # type: ignore[attr-defined]
+                self._stderr += data
+                del self._stderr[: -self._limit]
 
 
 def status(code: int | None) -> str:

@@ -210,6 +210,44 @@ def test_no_process_and_no_thread_is_left(forge: Forge, site: Path) -> None:
     assert done.stdout == "nothing is left\n", done.stderr
 
 
+ESCAPES = """
+import subprocess, sys
+if "pluginhost.throwaway" in sys.modules:
+    wait = "import os, time\\nwhile not os.path.exists('ends'): time.sleep(0.02)"
+    child = subprocess.Popen([sys.executable, "-c", wait], start_new_session=True)
+"""
+LEAVES_NOTHING_LATE = """
+import os, threading, time
+from pluginapi import Greeter
+from pluginhost import PluginManager
+
+def left():
+    return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+with PluginManager(probe="never") as manager:
+    manager.get("english", Greeter)
+before = left()
+with PluginManager(probe="always") as manager:
+    manager.get("some", Greeter)
+assert left() > before, "what it started holds them"
+open("ends", "w").close()
+end = time.monotonic() + 60
+while left() != before:
+    assert time.monotonic() < end, (left(), before)
+    time.sleep(0.02)
+print("nothing is left")
+"""
+
+
+def test_what_a_grandchild_that_escaped_holds_is_closed_once_it_ends(forge: Forge, site: Path, tmp_path: Path) -> None:
+    forge.plugin("some", GREETER + ESCAPES)
+    done = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", LEAVES_NOTHING_LATE],
+        env=os.environ | {"PYTHONPATH": str(site)}, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("nothing is left\n", "")
+
+
 @pytest.mark.parametrize(
     "word",
     [
