@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import isolated
 import msgspec
@@ -23,10 +24,13 @@ from pluginhost.errors import PluginCallError
 from pluginhost.isolation.failures import Failure
 from pluginhost.isolation.frames import BACK, FAILED, LIMIT, META_LIMIT, OPEN, Message
 from pluginhost.isolation.pool import Control, Pool
-from pluginhost.isolation.system import LINUX, PORTABLE, Entrance, System, best, named
+from pluginhost.isolation.system import LINUX, PORTABLE, Door, Entrance, System, best, named
 from waiting import is_alive, stop, until, until_async
 
 from pluginapi import Request, Response
+
+if TYPE_CHECKING:
+    from pluginhost.isolation.lines import Line
 
 SYSTEMS = [LINUX, PORTABLE]
 
@@ -470,29 +474,28 @@ def test_the_parent_death_signal_is_set() -> None:
     assert ctypes.sizeof(ctypes.c_int) == 4
 
 
-def test_a_line_through_the_portable_door_has_no_deadline() -> None:
-    """The time for its token is over soon; a channel by which the child calls may be silent for as long as it likes."""
-    door = PORTABLE.door()
-    friend: list[Entrance] = []
-    thread = threading.Thread(target=lambda: friend.append(PORTABLE.enter(door.invitation)))
-    thread.start()
-    line = door.admit(60.0)
-    thread.join()
-    assert line._deadline is None
-    line.close()
-    friend[0].control.close()
-    door.close()
-
-
-def test_what_comes_late_through_the_portable_door_is_for_what_it_was_announced() -> None:
-    """A child that is held up connects after its host has given up; by then its host may wait for another channel."""
+def portable_door() -> tuple[Door, Line, Entrance]:
+    """Returns a door, the host's end of its control channel, and what a child has that came in."""
     door = PORTABLE.door()
     friend: list[Entrance] = []
     thread = threading.Thread(target=lambda: friend.append(PORTABLE.enter(door.invitation)))
     thread.start()
     control = door.admit(60.0)
     thread.join()
-    [entrance] = friend
+    return door, control, friend[0]
+
+
+def test_a_line_through_the_portable_door_has_no_deadline() -> None:
+    """The time for its token is over soon; a channel by which the child calls may be silent for as long as it likes."""
+    door, line, entrance = portable_door()
+    assert line._deadline is None
+    for each in (line, entrance.control, door):
+        each.close()
+
+
+def test_what_comes_late_through_the_portable_door_is_for_what_it_was_announced() -> None:
+    """A child that is held up connects after its host has given up; by then its host may wait for another channel."""
+    door, control, entrance = portable_door()
     lines = [control, entrance.control]
     with pytest.raises(TimeoutError):
         door.open(BACK, lambda: None, 0.05, in_packets=False)

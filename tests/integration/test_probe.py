@@ -181,8 +181,8 @@ def test_a_host_that_is_killed_leaves_no_process(forge: Forge, host: Host) -> No
     until(lambda: not is_alive(int(host.imports()[0])), "the end of the throw-away process")
 
 
-LEAVES_NOTHING = """
-import os, threading
+PROBES = """
+import os, threading, time
 from pluginapi import Greeter
 from pluginhost import PluginManager
 
@@ -194,6 +194,8 @@ with PluginManager(probe="never") as manager:
 before = left()
 with PluginManager(probe="always") as manager:
     manager.get("some", Greeter)
+"""
+LEAVES_NOTHING = """
 assert left() == before, (left(), before)
 try:
     os.waitpid(-1, os.WNOHANG)
@@ -206,7 +208,8 @@ def test_no_process_and_no_thread_is_left(forge: Forge, site: Path) -> None:
     """In a process of its own: this one has the zoo's."""
     forge.plugin("some")
     env = os.environ | {"PYTHONPATH": str(site)}
-    done = subprocess.run([sys.executable, "-c", LEAVES_NOTHING], env=env, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", PROBES + LEAVES_NOTHING]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.stdout == "nothing is left\n", done.stderr
 
 
@@ -217,18 +220,6 @@ if "pluginhost.throwaway" in sys.modules:
     child = subprocess.Popen([sys.executable, "-c", wait], start_new_session=True)
 """
 LEAVES_NOTHING_LATE = """
-import os, threading, time
-from pluginapi import Greeter
-from pluginhost import PluginManager
-
-def left():
-    return threading.active_count(), len(os.listdir("/proc/self/fd"))
-
-with PluginManager(probe="never") as manager:
-    manager.get("english", Greeter)
-before = left()
-with PluginManager(probe="always") as manager:
-    manager.get("some", Greeter)
 assert left() > before, "what it started holds them"
 open("ends", "w").close()
 end = time.monotonic() + 60
@@ -242,7 +233,7 @@ print("nothing is left")
 def test_what_a_grandchild_that_escaped_holds_is_closed_once_it_ends(forge: Forge, site: Path, tmp_path: Path) -> None:
     forge.plugin("some", GREETER + ESCAPES)
     done = subprocess.run(
-        [sys.executable, "-W", "always::ResourceWarning", "-c", LEAVES_NOTHING_LATE],
+        [sys.executable, "-W", "always::ResourceWarning", "-c", PROBES + LEAVES_NOTHING_LATE],
         env=os.environ | {"PYTHONPATH": str(site)}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("nothing is left\n", "")
